@@ -1,0 +1,25 @@
+# Everything from nothing: needs Python 3.11 or newer and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: train test lint clean
+
+train: .venv/installed
+	$(BIN)/mpirun -n 4 $(BIN)/python -m ddp_numpy.train
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# MPICH's wheel brings an mpirun along; the stamp makes a changed pyproject.toml install anew.
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[mpich,dev]"
+	touch $@
+
+clean:
+	rm -rf .venv

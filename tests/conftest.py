@@ -1,0 +1,27 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or writes the user's cache, nor another test's."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def mnist() -> Path:
+    """The folder with the whole of MNIST."""
+    folder = os.environ.get("DDP_NUMPY_MNIST")
+    if not folder:
+        pytest.skip("DDP_NUMPY_MNIST is not set to a folder with the four files of MNIST")
+    return Path(folder)
