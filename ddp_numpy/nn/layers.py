@@ -1,0 +1,121 @@
+"""Layers: functions of rows with their derivatives, written into memory that is made once.
+
+Shapes: B rows of a batch (zero is a batch too), I inputs and O outputs of a layer.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+
+
+class RowBuffer:
+    """Memory for the rows of a batch, made once and made anew only when a larger batch comes."""
+
+    def __init__(self, shape: Shape, dtype: npt.DTypeLike) -> None:
+        self._memory: Array = np.empty((0, *shape), dtype)
+
+    def rows(self, n: int) -> Array:
+        """An array (n, *shape) with whatever values it had before."""
+        if n > len(self._memory):
+            self._memory = np.empty((n, *self._memory.shape[1:]), self._memory.dtype)
+        return self._memory[:n]
+
+
+class Layer:
+    """What Sequential asks of a layer. This one passes its rows on as they are, and has no parameters.
+
+    A layer keeps what its backward needs from the last forward. Arrays that it returns are its own, and hold
+    until its next call.
+    """
+
+    def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
+        """The arrays that Sequential places in its flat `params`: a name here is an attribute, and d + name its
+        gradient's."""
+        return {}
+
+    def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
+        """Make the buffers for rows of input_shape; returns the shape of the rows that leave."""
+        return input_shape
+
+    def initialize(self, rng: np.random.Generator) -> None:
+        """Fill the parameters, which are zeros, with their first values."""
+
+    def config(self) -> dict[str, int]:
+        """The constructor's arguments: with the class's name, all that a file needs to make the layer again."""
+        return {}
+
+    def forward(self, X: Array, training: bool = False) -> Array:
+        """X (B, *input_shape) -> Y (B, *output_shape)."""
+        return X
+
+    def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
+        """dY (B, *output_shape) -> dX (B, *input_shape), or None where that is not asked for.
+
+        Overwrites the parameters' gradients with the sums over the rows of the last forward.
+        """
+        return dY
+
+
+class Dense(Layer):
+    """Y = X W + b, with W drawn by He's rule for the ReLU that follows (He et al. 2015, arXiv:1502.01852)."""
+
+    W: Array  # (I, O)
+    b: Array  # (O,)
+    dW: Array
+    db: Array
+
+    def __init__(self, outputs: int) -> None:
+        self.outputs = outputs
+
+    def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
+        return {"W": (input_shape[0], self.outputs), "b": (self.outputs,)}
+
+    def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
+        self._Y = RowBuffer((self.outputs,), dtype)
+        self._dX = RowBuffer(input_shape, dtype)
+        return (self.outputs,)
+
+    def initialize(self, rng: np.random.Generator) -> None:
+        # Drawn in float64 and rounded, so that float32 and float64 start at the same point.
+        self.W[...] = rng.normal(0.0, np.sqrt(2.0 / len(self.W)), self.W.shape)
+
+    def config(self) -> dict[str, int]:
+        return {"outputs": self.outputs}
+
+    def forward(self, X: Array, training: bool = False) -> Array:
+        """X (B, I) -> Y (B, O)."""
+        self._X = X
+        Y = np.matmul(X, self.W, out=self._Y.rows(len(X)))
+        Y += self.b
+        return Y
+
+    def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
+        """dY (B, O) -> dX (B, I); fills dW (I, O) and db (O,)."""
+        np.matmul(self._X.T, dY, out=self.dW)
+        np.sum(dY, axis=0, out=self.db)
+        if not input_gradient:
+            return None
+        return np.matmul(dY, self.W.T, out=self._dX.rows(len(dY)))
+
+
+class ReLU(Layer):
+    """Y = max(X, 0); its derivative at 0 is taken as 0."""
+
+    def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
+        self._Y = RowBuffer(input_shape, dtype)
+        self._dX = RowBuffer(input_shape, dtype)
+        self._positive = RowBuffer(input_shape, np.bool_)
+        return input_shape
+
+    def forward(self, X: Array, training: bool = False) -> Array:
+        """X (B, *shape) -> Y, of X's shape."""
+        np.greater(X, 0, out=self._positive.rows(len(X)))
+        return np.maximum(X, 0, out=self._Y.rows(len(X)))
+
+    def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
+        """dY (B, *shape) -> dX, of dY's shape."""
+        return np.multiply(dY, self._positive.rows(len(dY)), out=self._dX.rows(len(dY)))

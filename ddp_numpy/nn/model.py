@@ -1,0 +1,97 @@
+"""A stack of layers over one flat vector of parameters."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ddp_numpy.nn.layers import Array, Layer, Shape
+
+_PREDICT_ROWS = 1024  # rows that `predict` takes through the layers at a time
+
+
+class Sequential:
+    """Layers applied in turn. All parameters lie in `params`, all gradients in `grads`: two vectors (P,).
+
+    Layers hold views into both, so whoever sums, updates, hashes or saves the model sees one array.
+    """
+
+    params: Array
+    grads: Array
+
+    def __init__(self, *layers: Layer, dtype: npt.DTypeLike = np.float32) -> None:
+        self.layers = layers
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.input_shape: Shape | None = None
+        self.output_shape: Shape = ()
+        self.input_divisor = 1.0
+        """What raw features are divided by before `forward`; `predict` does it itself."""
+
+    def build(self, input_shape: Shape) -> None:
+        """Make `params` (zeros) and the buffers for rows of this shape."""
+        self.input_shape = shape = input_shape
+        self._parameters: list[tuple[Layer, str, Shape]] = []
+        for layer in self.layers:
+            self._parameters += [(layer, name, size) for name, size in layer.parameter_shapes(shape).items()]
+            shape = layer.build(shape, self.dtype)
+        self.output_shape = shape
+        self.params = np.zeros(sum(math.prod(size) for _, _, size in self._parameters), self.dtype)
+        for layer, name, view in self._views(self.params):
+            setattr(layer, name, view)
+
+    def initialize(self, rng: np.random.Generator) -> None:
+        """Draw the first values of all parameters, layer by layer."""
+        for layer in self.layers:
+            layer.initialize(rng)
+
+    def attach_grads(self, memory: Array) -> None:
+        """Let gradients be written into this vector (P,): the caller knows which memory is quickest to sum."""
+        self.grads = memory
+        for layer, name, view in self._views(memory):
+            setattr(layer, f"d{name}", view)
+
+    def forward(self, X: Array, training: bool = False) -> Array:
+        """X (B, *input_shape), scaled -> logits (B, classes)."""
+        for layer in self.layers:
+            X = layer.forward(X, training)
+        return X
+
+    def backward(self, dY: Array) -> None:
+        """dY (B, classes), the gradient at the last forward's logits; overwrites `grads`."""
+        gradient: Array | None = dY
+        for layer in reversed(self.layers):
+            assert gradient is not None
+            gradient = layer.backward(gradient, input_gradient=layer is not self.layers[0])
+
+    def predict(self, X: Array) -> Array:
+        """The likeliest class (B,) of each row of raw features X (B, *input_shape), as they stand in the data."""
+        labels = np.empty(len(X), np.int64)
+        for start in range(0, len(X), _PREDICT_ROWS):
+            piece = slice(start, start + _PREDICT_ROWS)
+            scaled = np.divide(X[piece], self.input_divisor, dtype=self.dtype)
+            self.forward(scaled).argmax(axis=1, out=labels[piece])
+        return labels
+
+    def digest(self) -> str:
+        """SHA-256 of the parameters' bytes: equal on two ranks if and only if their weights are."""
+        return hashlib.sha256(self.params.tobytes()).hexdigest()
+
+    def __str__(self) -> str:
+        words = [str(math.prod(self.input_shape))] if self.input_shape else []
+        for layer in self.layers:
+            config = layer.config()
+            if "outputs" in config:
+                words += ["->", str(config["outputs"])]
+            else:
+                words.append(type(layer).__name__)
+        return " ".join(words)
+
+    def _views(self, memory: Array) -> Iterator[tuple[Layer, str, Array]]:
+        start = 0
+        for layer, name, shape in self._parameters:
+            stop = start + math.prod(shape)
+            yield layer, name, memory[start:stop].reshape(shape)
+            start = stop

@@ -1,0 +1,184 @@
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from gradcheck import directional_error
+
+from ddp_numpy import Dense, ReLU, Sequential, SoftmaxCrossEntropy
+from ddp_numpy.nn import LAYERS, Layer
+
+ROWS, FEATURES, CLASSES = 7, 5, 4
+TOLERANCE = 1e-7
+
+# Every layer of the package, as it may stand in a model.
+TABLE: dict[str, Callable[[], Layer]] = {"Dense": lambda: Dense(3), "ReLU": ReLU}
+every_layer = pytest.mark.parametrize("make", TABLE.values(), ids=TABLE.keys())
+
+
+def build(*layers: Layer, features: int = FEATURES) -> Sequential:
+    model = Sequential(*layers, dtype=np.float64)
+    model.build((features,))
+    rng = np.random.default_rng(4)
+    model.initialize(rng)
+    model.params += 0.1 * rng.standard_normal(model.params.shape)  # biases too should not be at zero
+    model.attach_grads(np.full(model.params.size, np.nan))
+    return model
+
+
+def test_the_table_has_every_layer() -> None:
+    assert TABLE.keys() == LAYERS.keys()
+
+
+@every_layer
+def test_gradients(make: Callable[[], Layer], rng: np.random.Generator) -> None:
+    model = build(make())
+    (layer,) = model.layers
+    X = rng.standard_normal((ROWS, FEATURES))
+    weights = rng.standard_normal(model.forward(X).shape)  # any scalar function of Y will do
+
+    def value() -> float:
+        return float(np.vdot(model.forward(X), weights))
+
+    model.forward(X, training=True)
+    dX = layer.backward(weights)
+    assert dX is not None
+    dX = dX.copy()
+    assert directional_error(value, X, dX) < TOLERANCE
+    if model.params.size:
+        assert directional_error(value, model.params, model.grads.copy()) < TOLERANCE
+
+
+def test_gradient_of_the_loss(rng: np.random.Generator) -> None:
+    logits, y = rng.standard_normal((ROWS, CLASSES)), rng.integers(CLASSES, size=ROWS)
+    loss, sums = SoftmaxCrossEntropy(CLASSES, np.float64), np.zeros(3)
+
+    def value() -> float:
+        loss.forward(logits, y, sums)
+        return sums[0] / (3 * ROWS)  # as if these rows were a third of the global batch
+
+    value()
+    assert directional_error(value, logits, loss.backward(3 * ROWS).copy()) < TOLERANCE
+
+
+def whole_network(rng: np.random.Generator) -> tuple[Callable[[], float], Sequential]:
+    model = build(Dense(6), ReLU(), Dense(5), ReLU(), Dense(CLASSES))
+    X, y = rng.standard_normal((ROWS, FEATURES)), rng.integers(CLASSES, size=ROWS)
+    loss, sums = SoftmaxCrossEntropy(CLASSES, np.float64), np.zeros(3)
+
+    def value() -> float:
+        loss.forward(model.forward(X), y, sums)
+        return sums[0] / ROWS
+
+    value()
+    model.backward(loss.backward(ROWS))
+    return value, model
+
+
+def test_gradient_of_the_network(rng: np.random.Generator) -> None:
+    value, model = whole_network(rng)
+    assert directional_error(value, model.params, model.grads.copy()) < TOLERANCE
+
+
+@pytest.mark.parametrize("layer", [0, 2, 4])
+def test_the_check_catches_a_gradient_wrong_by_a_twentieth_of_a_percent(layer: int, rng: np.random.Generator) -> None:
+    value, model = whole_network(rng)
+    model.layers[layer].dW *= 1.0005  # type: ignore[attr-defined]
+    assert directional_error(value, model.params, model.grads.copy()) > 10 * TOLERANCE
+
+
+@every_layer
+def test_rows_do_not_mix(make: Callable[[], Layer], rng: np.random.Generator) -> None:
+    model = build(make())
+    X = rng.standard_normal((ROWS, FEATURES))
+    whole = model.forward(X).copy()
+    single = np.concatenate([model.forward(X[i : i + 1]).copy() for i in range(ROWS)])
+    np.testing.assert_allclose(single, whole, rtol=1e-13, atol=1e-15)
+
+
+@every_layer
+@pytest.mark.parametrize("cuts", [(0, 3, 7), (0, 0, 7), (0, 1, 2, 7)])
+def test_shards_sum_to_the_whole(make: Callable[[], Layer], cuts: tuple[int, ...], rng: np.random.Generator) -> None:
+    model = build(make())
+    (layer,) = model.layers
+    X = rng.standard_normal((ROWS, FEATURES))
+    dY = rng.standard_normal(model.forward(X).shape)
+    whole_dX = layer.backward(dY)
+    assert whole_dX is not None
+    whole_dX, whole_grads = whole_dX.copy(), model.grads.copy()
+    dXs, grads = [], np.zeros_like(whole_grads)
+    for start, stop in itertools.pairwise(cuts):
+        model.forward(X[start:stop], training=True)
+        dX = layer.backward(dY[start:stop])
+        assert dX is not None
+        dXs.append(dX.copy())
+        grads += model.grads
+    np.testing.assert_allclose(np.concatenate(dXs), whole_dX, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(grads, whole_grads, rtol=1e-13, atol=1e-14)
+
+
+def test_layers_share_the_models_memory() -> None:
+    model = build(Dense(3), ReLU(), Dense(2))
+    model.params[...], model.grads[...] = 5, 6
+    for layer in (model.layers[0], model.layers[2]):
+        assert isinstance(layer, Dense)
+        assert (layer.W == 5).all()
+        assert (layer.b == 5).all()
+        assert (layer.dW == 6).all()
+        assert (layer.db == 6).all()
+    assert model.params.size == FEATURES * 3 + 3 + 3 * 2 + 2
+
+
+def test_he_initialization() -> None:
+    model = Sequential(Dense(400), dtype=np.float64)
+    model.build((300,))
+    model.initialize(np.random.default_rng(0))
+    (layer,) = model.layers
+    assert isinstance(layer, Dense)
+    assert layer.W.std() == pytest.approx(np.sqrt(2 / 300), rel=0.01)
+    assert abs(layer.W.mean()) < 1e-3
+    assert not layer.b.any()
+
+
+def test_both_precisions_start_at_the_same_weights() -> None:
+    models = [Sequential(Dense(4), ReLU(), Dense(2), dtype=dtype) for dtype in (np.float32, np.float64)]
+    for model in models:
+        model.build((3,))
+        model.initialize(np.random.default_rng(0))
+    np.testing.assert_array_equal(models[0].params, models[1].params.astype(np.float32))
+
+
+def test_the_loss_of_huge_logits_is_finite() -> None:
+    loss, sums = SoftmaxCrossEntropy(2, np.float32), np.zeros(3)
+    loss.forward(np.array([[1e30, -1e30], [1e30, -1e30]], np.float32), np.array([0, 0]), sums)
+    np.testing.assert_array_equal(sums, [0, 2, 2])
+    assert np.isfinite(loss.backward(2)).all()
+
+
+def test_the_loss_counts_and_adds(rng: np.random.Generator) -> None:
+    logits, y = rng.standard_normal((50, CLASSES)), rng.integers(CLASSES, size=50)
+    loss, sums = SoftmaxCrossEntropy(CLASSES, np.float64), np.zeros(3)
+    loss.forward(logits, y, sums)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = [-np.log(probabilities[range(50), y]).sum(), (probabilities.argmax(axis=1) == y).sum(), 50]
+    np.testing.assert_allclose(sums, expected, rtol=1e-12)
+
+
+def test_predict_takes_raw_features_in_any_number_of_rows(rng: np.random.Generator) -> None:
+    model = build(Dense(CLASSES))
+    model.input_divisor = 255.0
+    X = rng.integers(256, size=(2500, FEATURES)).astype(np.uint8)
+    labels = model.predict(X)
+    np.testing.assert_array_equal(labels, model.forward(X / 255.0).argmax(axis=1))
+    assert len(model.predict(X[:0])) == 0
+
+
+def test_a_model_reads_as_its_layers() -> None:
+    assert str(build(Dense(3), ReLU(), Dense(2))) == "5 -> 3 ReLU -> 2"
+
+
+def test_the_digest_sees_one_bit() -> None:
+    model = build(Dense(3))
+    before = model.digest()
+    model.params.view(np.uint64)[7] ^= 1
+    assert model.digest() != before
