@@ -1,0 +1,64 @@
+"""The communicator over MPI. The one place that imports mpi4py."""
+
+import socket
+from typing import NoReturn, TypeVar, cast
+
+import mpi4py
+import numpy as np
+import numpy.typing as npt
+
+from ddp_numpy.comm.communicator import Array, Communicator
+from ddp_numpy.errors import JobError
+
+# MPI starts when world() has seen that mpirun and this library fit, and not on import.
+mpi4py.rc.initialize = False
+mpi4py.rc.finalize = True
+
+from mpi4py import MPI  # noqa: E402
+
+T = TypeVar("T")
+
+
+def library_version() -> str:
+    """The first line of what the MPI library says of itself; may be asked before MPI starts."""
+    return MPI.Get_library_version().strip("\0\n ").splitlines()[0]
+
+
+class MPICommunicator(Communicator):
+    """All ranks that mpirun started, each summing through the library's own Allreduce."""
+
+    def __init__(self) -> None:
+        if not MPI.Is_initialized():
+            MPI.Init_thread()
+        self._comm = MPI.COMM_WORLD
+        self.rank, self.size = self._comm.rank, self._comm.size
+        self.library = library_version()
+
+    def empty(self, n: int, dtype: npt.DTypeLike) -> Array:
+        return np.empty(n, dtype)
+
+    def allreduce_(self, x: Array) -> None:
+        self._comm.Allreduce(MPI.IN_PLACE, x)
+
+    def broadcast_(self, x: Array, root: int = 0) -> None:
+        self._comm.Bcast(x, root)
+
+    def broadcast(self, obj: T, root: int = 0) -> T:
+        return cast(T, self._comm.bcast(obj, root))
+
+    def gather(self, obj: T, root: int = 0) -> list[T] | None:
+        return self._comm.gather(obj, root)
+
+    def agree(self, error: JobError | None) -> None:
+        brought = None if error is None else (socket.gethostname(), error)
+        for rank, entry in enumerate(self._comm.allgather(brought)):
+            if entry is not None:
+                host, first = entry
+                # What rank 0 meets, all ranks would: only a fault of some other one needs its name.
+                agreed = first if rank == 0 else type(first)(f"rank {rank} on {host}: {first}")
+                agreed.agreed = True
+                raise agreed from error
+
+    def abort(self, status: int) -> NoReturn:
+        self._comm.Abort(status)
+        raise AssertionError("MPI_Abort returned")

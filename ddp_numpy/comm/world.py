@@ -1,0 +1,106 @@
+"""Finds out which ranks there are, and ends them all when one of them fails."""
+
+import functools
+import importlib.util
+import os
+import socket
+import sys
+import traceback
+import warnings
+from types import TracebackType
+
+from ddp_numpy.comm.communicator import Communicator, SingleProcess
+from ddp_numpy.errors import InputError, JobError
+
+# What launchers tell the processes they start: (launcher, how many there are, which one this is). An mpirun inside
+# a Slurm job comes before Slurm. SLURM_NTASKS would not do: in a batch script it is set for a single process.
+_LAUNCHERS = (
+    ("Open MPI's mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ("mpirun", "PMI_SIZE", "PMI_RANK"),
+    ("MVAPICH's mpirun", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"),
+    ("srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+)
+_REMEDY = (
+    "mpirun and mpi4py must belong to the same MPI: start with the mpirun beside this Python "
+    f"({os.path.dirname(sys.executable)}), or install mpi4py for the MPI of that mpirun"
+)
+
+
+@functools.cache
+def world() -> Communicator:
+    """All the processes of this job: those that mpirun started together, or this one alone.
+
+    One process needs neither mpi4py nor an MPI library. Under MPI an uncaught exception on any rank ends all of
+    them. Raises InputError where a launcher started several processes that can't see each other.
+    """
+    launcher, launched, _ = _launched()
+    library, comm = _connect(launcher, launched)
+    if comm is not None and comm.size > 1:
+        sys.excepthook = functools.partial(_excepthook, comm)
+        return comm
+    if launched > 1:
+        raise InputError(f"{launcher} started {launched} processes, but each of them is alone ({library}): {_REMEDY}")
+    return SingleProcess()
+
+
+def is_reporter(comm: Communicator | None) -> bool:
+    """True in the one process that speaks for the job, also when there is no communicator (yet)."""
+    return (_launched()[2] if comm is None else comm.rank) == 0
+
+
+def end_job(error: BaseException, comm: Communicator | None) -> int:
+    """Say what ended the job, and return the exit status; where only this rank knows of it, end all ranks."""
+    if isinstance(error, JobError):
+        if comm is None or comm.size == 1 or error.agreed:
+            if is_reporter(comm):
+                print(f"error: {error}", file=sys.stderr, flush=True)
+            return error.exit_status
+        print(f"error: {_where(comm)}: {error}", file=sys.stderr, flush=True)
+        comm.abort(error.exit_status)
+    status = 1
+    if isinstance(error, KeyboardInterrupt):
+        status = 130  # 128 + SIGINT, as shells report it
+    else:
+        text = "".join(traceback.format_exception(error))
+        heading = "" if comm is None or comm.size == 1 else f"{_where(comm)} failed:\n"
+        print(f"{heading}{text}", end="", file=sys.stderr, flush=True)
+    if comm is not None and comm.size > 1:
+        comm.abort(status)
+    return status
+
+
+def _launched() -> tuple[str, int, int]:
+    """The launcher's name, how many processes it started, and which of them this is; ("", 1, 0) for none."""
+    for name, size, rank in _LAUNCHERS:
+        if os.environ.get(size, "").isdecimal():
+            return name, int(os.environ[size]), int(os.environ.get(rank, "0"))
+    return "", 1, 0
+
+
+def _connect(launcher: str, launched: int) -> tuple[str, Communicator | None]:
+    """Start MPI where it is to be had. Returns the library's name, or why there is none, and the communicator."""
+    if importlib.util.find_spec("mpi4py") is None:
+        return "mpi4py is not installed", None
+    try:
+        with warnings.catch_warnings():
+            # mpi4py warns of what world() finds out for certain, and says with a remedy.
+            warnings.filterwarnings("ignore", message="suspicious MPI execution environment")
+            from ddp_numpy.comm.mpi import MPICommunicator, library_version
+    except (ImportError, RuntimeError):
+        return "mpi4py finds no MPI library", None
+    library = library_version()
+    if launched > 1 and launcher.startswith("Open MPI") and "Open MPI" not in library:
+        # Another library would abort here with an error of its own that names no remedy.
+        raise InputError(f"{launcher} started {launched} processes, but mpi4py uses {library}: {_REMEDY}")
+    return library, MPICommunicator()
+
+
+def _where(comm: Communicator) -> str:
+    return f"rank {comm.rank} on {socket.gethostname()}"
+
+
+def _excepthook(
+    comm: Communicator, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Without this a rank that dies of an exception would wait in MPI_Finalize for ranks that wait for it."""
+    raise SystemExit(end_job(error, comm))

@@ -1,0 +1,103 @@
+"""Starts real jobs: mpirun with so many ranks, or one plain process. No job outlives its timeout."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+_MARK = "DDP_NUMPY_TEST_JOB"
+_GONE_SECONDS = 10  # how long processes may take to vanish after mpirun has ended
+
+
+@dataclass
+class Job:
+    """How a job ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def error_lines(self) -> list[str]:
+        return [line for line in (self.out + self.err).splitlines() if line.startswith("error:")]
+
+
+def mpirun() -> str:
+    """The mpirun beside this Python, else the one on PATH. Without one the test fails under CI, and else is skipped."""
+    found = shutil.which("mpirun", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail("no mpirun: pip install 'ddp_numpy[mpich]'")
+        pytest.skip("no mpirun: pip install 'ddp_numpy[mpich]'")
+    return found
+
+
+def run_job(
+    ranks: int | None,
+    *arguments: str | Path,
+    cwd: Path,
+    timeout: float = 60,
+    env: dict[str, str] | None = None,
+    python: str | Path = sys.executable,
+) -> Job:
+    """Run Python with these arguments on so many ranks (None: without mpirun), and wait until all of it is gone.
+
+    Fails the test, and ends every process of the job by its id, if the job or a part of it stays too long.
+    """
+    command = [] if ranks is None else [mpirun(), "-n", str(ranks)]
+    mark = uuid.uuid4().hex
+    process = subprocess.Popen(
+        [*command, str(python), *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **(env or {}), _MARK: mark},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        _kill(_processes(mark))
+        out, err = process.communicate()
+        pytest.fail(f"{' '.join(map(str, arguments))} on {ranks} ranks ran over {timeout} s:\n{out}\n{err}")
+    deadline = time.monotonic() + _GONE_SECONDS
+    while left := _processes(mark):
+        if time.monotonic() > deadline:
+            _kill(left)
+            pytest.fail(f"processes left after the job ended: {left}")
+        time.sleep(0.05)
+    return Job(process.returncode, out, err)
+
+
+def train(ranks: int | None, *arguments: str | Path, cwd: Path, timeout: float = 60) -> Job:
+    """Run ddp_numpy.train as a user would."""
+    return run_job(ranks, "-m", "ddp_numpy.train", *arguments, cwd=cwd, timeout=timeout)
+
+
+def _processes(mark: str) -> list[psutil.Process]:
+    """The processes that inherited this job's mark."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(_MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return found
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        try:
+            process.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            continue
