@@ -1,0 +1,97 @@
+"""Labelled rows from CSV files, gzipped or not."""
+
+import gzip
+import warnings
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ddp_numpy.data.dataset import Array, check_labels, compact_features
+from ddp_numpy.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_csv(path: Path, label_column: str | None = None) -> tuple[Array, Array]:
+    """The features (n, d) and labels (n,) of a CSV file with a header line.
+
+    The label column is the one named, else the one called `label`, else the first. Raises InputError naming the
+    row (the first below the header is 1) and the column of what can't be used, and OSError as open() does.
+    """
+    import pandas as pd  # here, as it takes longer to load than cached data does
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # Without index_col=False a row longer than the header would silently shift all columns by one.
+            table = pd.read_csv(path, index_col=False, low_memory=False)
+    except pd.errors.ParserWarning:
+        raise InputError(f"{path}: its rows have more fields than its header line; name every column") from None
+    except pd.errors.EmptyDataError:
+        raise InputError(f"{path}: the file is empty; a header line and rows of numbers are needed") from None
+    except pd.errors.ParserError as error:
+        raise InputError(f"{path}: not a CSV file: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file; give a CSV file, gzipped ones as .csv.gz") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: the gzip file is cut short or damaged ({error}); copy it again") from None
+    _check_shape(table, path)
+    label = _label_column(table, path, label_column)
+    _check_numbers(table, path)
+    features = table.drop(columns=label)
+    labels = check_labels(table[label].to_numpy(), path)
+    return compact_features(features.to_numpy(), path, list(features.columns)), labels
+
+
+def _check_shape(table: "pd.DataFrame", path: Path) -> None:
+    if all(_is_number(name) for name in table.columns):
+        raise InputError(f"{path}: its first line holds numbers; add a header line that names the columns")
+    if len(table.columns) < 2:
+        raise InputError(f"{path}: has one column; a label and at least one feature are needed")
+    if table.empty:
+        raise InputError(f"{path}: has a header line but no rows")
+
+
+def _label_column(table: "pd.DataFrame", path: Path, wanted: str | None) -> str:
+    if wanted is not None and wanted not in table.columns:
+        some = ", ".join(map(str, table.columns[:5])) + (" …" if len(table.columns) > 5 else "")
+        raise InputError(f"{path}: no label column {wanted!r}; its columns are {some}: choose with --label-column")
+    if wanted is None:
+        wanted = "label" if "label" in table.columns else str(table.columns[0])
+        if table[wanted].nunique() == 1 and wanted != "label":
+            raise InputError(
+                f"{path}: no label column: none is called 'label', and the first, {wanted!r}, has one value in "
+                "all rows; name it with --label-column"
+            )
+    return wanted
+
+
+def _check_numbers(table: "pd.DataFrame", path: Path) -> None:
+    """Raise InputError at the first value, column by column, that is text, missing or infinite."""
+    import pandas as pd
+
+    for name, column in table.items():
+        if column.dtype.kind in "iu":
+            continue
+        numbers = pd.to_numeric(column.astype(str), errors="coerce").to_numpy(np.float64)
+        finite = np.isfinite(numbers)
+        if finite.all():
+            continue
+        row = int(np.argmin(finite))
+        value = column.iloc[row]
+        if pd.isna(value):
+            what = "a value is missing"
+        else:
+            what = f"{str(value)!r} is not a {'finite ' if np.isinf(numbers[row]) else ''}number"
+        raise InputError(f"{path}: row {row + 1}, column {str(name)!r}: {what}; correct or drop the row")
+
+
+def _is_number(name: object) -> bool:
+    try:
+        float(str(name))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,83 @@
+"""Labelled rows in memory, and the checks that what a file holds can be trained on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ddp_numpy.errors import InputError
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """n rows of d features with a class each. Raw: features are divided when a batch is gathered, not before."""
+
+    features: Array  # (n, d), uint8 or float32
+    labels: npt.NDArray[np.int64]  # (n,), 0..classes-1
+    classes: int
+    divisor: float
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def gather(self, rows: Array | slice, out: Array) -> npt.NDArray[np.int64]:
+        """Write the scaled features of these B rows into out (B, d); returns their labels (B,)."""
+        np.divide(self.features[rows], self.divisor, out=out)
+        return self.labels[rows]
+
+
+def compact_features(values: Array, path: Path, columns: list[str] | None = None) -> Array:
+    """Numbers (n, d) as contiguous uint8 where nothing is lost by it, else float32.
+
+    Raises InputError naming the row (from 1) and the column (from 1, or its name) of a value that is missing,
+    infinite or too large for float32.
+    """
+    if values.dtype == np.uint8:
+        return np.ascontiguousarray(values)
+    if values.size and values.min() >= 0 and values.max() <= 255:  # false if any value is NaN
+        small = values.astype(np.uint8)
+        if values.dtype.kind in "iu" or np.array_equal(small, values):
+            return np.ascontiguousarray(small)
+    with np.errstate(over="ignore"):
+        single = np.ascontiguousarray(values, np.float32)
+    finite = np.isfinite(single)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        value = values[row, column]
+        what = "a value is missing" if np.isnan(value) else f"{value} is not a finite float32"
+        name = repr(columns[column]) if columns else column + 1
+        raise InputError(f"{path}: row {row + 1}, column {name}: {what}; correct or drop the row")
+    return single
+
+
+def check_labels(labels: Array, path: Path) -> npt.NDArray[np.int64]:
+    """Labels (n,) as int64. Raises InputError unless they are whole numbers 0..k-1, k at least 2, with no gap."""
+    whole = labels.astype(np.int64) if labels.dtype.kind in "iub" else _whole_numbers(labels, path)
+    if whole.min() < 0:
+        row = int(np.argmax(whole < 0))
+        raise InputError(f"{path}: row {row + 1}: label is {whole[row]}: labels must be whole numbers 0, 1, 2 …")
+    present = np.unique(whole)
+    gaps = present != np.arange(len(present))
+    if gaps.any():
+        missing = int(np.argmax(gaps))
+        row = int(np.argmax(whole == present[missing]))
+        raise InputError(
+            f"{path}: no row has label {missing}, but row {row + 1} has {whole[row]}: "
+            "labels must be 0, 1, 2 … with none left out; renumber them"
+        )
+    if len(present) < 2:
+        raise InputError(f"{path}: all {len(whole)} rows have the label 0: at least two classes are needed")
+    return whole
+
+
+def _whole_numbers(labels: Array, path: Path) -> npt.NDArray[np.int64]:
+    wrong = ~np.isfinite(labels) | (labels != np.rint(labels)) | (np.abs(labels) > 2**53)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        value = "missing" if np.isnan(labels[row]) else labels[row]
+        raise InputError(f"{path}: row {row + 1}: label is {value}: labels must be whole numbers 0, 1, 2 …")
+    return labels.astype(np.int64)

@@ -1,0 +1,82 @@
+"""From a name or a path to the rows that train and the rows that validate."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ddp_numpy.data.cache import cached
+from ddp_numpy.data.csv import read_csv
+from ddp_numpy.data.dataset import Array, Dataset, check_labels
+from ddp_numpy.data.idx import TRAIN, VALIDATION, read_idx_split
+from ddp_numpy.data.mnist import bundled_digits, download_mnist
+from ddp_numpy.data.npz import read_npz
+from ddp_numpy.data.split import stratified_split
+from ddp_numpy.errors import InputError
+
+if TYPE_CHECKING:
+    from ddp_numpy.comm import Communicator
+
+
+def load_data(
+    source: str,
+    comm: "Communicator",
+    *,
+    label_column: str | None = None,
+    valid_fraction: float = 0.2,
+    seed: int = 1,
+    divisor: float | None = None,
+) -> tuple[Dataset, Dataset]:
+    """The training and the validation rows of a source, the same on every rank; rank 0 alone reads. Collective.
+
+    source: "digits" (bundled), "mnist" (downloaded once), or the path of a .csv, .csv.gz or .npz file or of a
+    folder with MNIST's four IDX files. Folders have a validation split of their own; of the others valid_fraction
+    is held out, by label and by seed. Features are divided by divisor; by default by 255 if all are whole numbers
+    0..255, else by 1. Raises InputError, on every rank, for what can't be read or trained on.
+    """
+    return comm.on_root(lambda: _load(source, label_column, valid_fraction, seed, divisor))
+
+
+def _load(
+    source: str, label_column: str | None, valid_fraction: float, seed: int, divisor: float | None
+) -> tuple[Dataset, Dataset]:
+    try:
+        train, valid = _read(source, label_column, valid_fraction, seed)
+    except OSError as error:
+        raise InputError(f"{error.filename or source}: {error.strerror or error}") from error
+    if divisor is None:
+        divisor = 255.0 if train[0].dtype == valid[0].dtype == np.uint8 else 1.0
+    classes = int(max(train[1].max(), valid[1].max())) + 1
+    return Dataset(*train, classes, divisor), Dataset(*valid, classes, divisor)
+
+
+def _read(
+    source: str, label_column: str | None, valid_fraction: float, seed: int
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    path = Path(source)
+    if source == "digits":
+        return _read_idx_folder(bundled_digits())
+    if source == "mnist":
+        return _read_idx_folder(download_mnist())
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; --data takes a path, 'digits' or 'mnist'")
+    if path.is_dir():
+        return _read_idx_folder(path)
+    if path.name.endswith((".csv", ".csv.gz")):
+        X, y = cached(path, f"label={label_column}", lambda: read_csv(path, label_column))
+    elif path.name.endswith(".npz"):
+        X, y = read_npz(path)
+    else:
+        raise InputError(f"{path}: unknown kind of file; give a .csv, .csv.gz or .npz, or a folder of IDX files")
+    train, valid = stratified_split(y, valid_fraction, seed)
+    return (X[train], y[train]), (X[valid], y[valid])
+
+
+def _read_idx_folder(folder: Path) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    (X, y), (valid_X, valid_y) = read_idx_split(folder, TRAIN), read_idx_split(folder, VALIDATION)
+    y = check_labels(y, folder / TRAIN)
+    if X.shape[1] != valid_X.shape[1]:
+        raise InputError(f"{folder}: training images have {X.shape[1]} pixels, validation images {valid_X.shape[1]}")
+    if valid_y.max() > y.max():
+        raise InputError(f"{folder}: validation label {valid_y.max()} is in no training row")
+    return (X, y), (valid_X, valid_y.astype(np.int64))
