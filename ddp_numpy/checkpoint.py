@@ -1,0 +1,51 @@
+"""Model files: one self-describing .npz, written whole or not at all, and read without unpickling."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from ddp_numpy.errors import InputError
+from ddp_numpy.files import atomic_write
+from ddp_numpy.nn import LAYERS, Sequential
+
+_FORMAT = "ddp_numpy model 1"
+
+
+def save_model(model: Sequential, path: str | Path) -> None:
+    """Write a built model to a .npz: `params` (P,), and as JSON what `load_model` needs besides.
+
+    Raises InputError where the file can't be written; an older file of that name is then still whole.
+    """
+    description = {
+        "format": _FORMAT,
+        "input_shape": model.input_shape,
+        "input_divisor": model.input_divisor,
+        "classes": model.output_shape[0],
+        "layers": [{"type": type(layer).__name__, **layer.config()} for layer in model.layers],
+    }
+    try:
+        with atomic_write(Path(path)) as file:
+            np.savez(file, model=np.array(json.dumps(description)), params=model.params)
+    except OSError as error:
+        raise InputError(f"{path}: can't write: {error.strerror or error}") from error
+
+
+def load_model(path: str | Path) -> Sequential:
+    """The model that `save_model` wrote, ready to predict or to train on. Raises InputError for any other file."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            description, params = json.loads(str(arrays["model"])), arrays["params"]
+        if description["format"] != _FORMAT:
+            raise InputError(f"{path}: has the format {description['format']!r}; this version reads {_FORMAT!r}")
+        layers = [LAYERS[config.pop("type")](**config) for config in description["layers"]]
+        model = Sequential(*layers, dtype=params.dtype)
+        model.build(tuple(description["input_shape"]))
+        model.params[...] = params
+        model.input_divisor = description["input_divisor"]
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError, AttributeError) as error:
+        raise InputError(f"{path}: not a model file of this package, or a damaged one ({error})") from error
+    return model

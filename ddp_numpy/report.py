@@ -1,0 +1,64 @@
+"""What a person sees of a run: rank 0 prints, and nobody else."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from ddp_numpy.metrics import Epoch
+
+_COLUMNS = (
+    ("epoch", "{0.number:>5}"),
+    ("train loss", "{0.train_loss:>10.4f}"),
+    ("accuracy", "{0.train_accuracy:>8.2%}"),
+    ("valid loss", "{0.valid_loss:>10.4f}"),
+    ("accuracy", "{0.valid_accuracy:>8.2%}"),
+    ("images/s", "{0.images_per_second:>8,.0f}"),
+    ("seconds", "{0.seconds:>7.2f}"),
+)
+
+
+class Report:
+    """Prints a run as it goes: a header, a line an epoch, and on a terminal a progress bar."""
+
+    def __init__(self, visible: bool) -> None:
+        """visible: true on rank 0, unless it is to be quiet."""
+        self.visible = visible
+        if visible:
+            from rich.console import Console
+
+            self._console = Console(highlight=False, soft_wrap=True)
+
+    def line(self, text: str = "", style: str | None = None) -> None:
+        """Print one line of plain text."""
+        if self.visible:
+            self._console.print(text, style=style, markup=False)
+
+    def fields(self, title: str, fields: dict[str, str]) -> None:
+        """Print what a run is made of: a title and a line a field."""
+        self.line(title, style="bold")
+        for name, value in fields.items():
+            self.line(f"  {name:<9} {value}")
+
+    def table_header(self) -> None:
+        """Print the names of the columns that `epoch` fills."""
+        self.line()
+        self.line("  ".join(name.rjust(len(cell.format(_WIDEST))) for name, cell in _COLUMNS), style="bold")
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Print the line of one epoch."""
+        self.line("  ".join(cell.format(epoch) for _, cell in _COLUMNS))
+
+    @contextlib.contextmanager
+    def progress(self, epochs: int, rows: int) -> Iterator[Callable[[int], None]]:
+        """A bar over all epochs of so many rows each, on a terminal; yields what to call with rows done."""
+        if not (self.visible and self._console.is_terminal):
+            yield lambda done: None
+            return
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("training"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self._console, transient=True) as bar:
+            task = bar.add_task("", total=epochs * rows)
+            yield lambda done: bar.advance(task, done)
+
+
+_WIDEST = Epoch(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)

@@ -1,0 +1,164 @@
+"""Every mistake of the user's: one line, exit status 2, everybody gone. On one rank and on several."""
+
+import gzip
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jobs import run_job, train
+from tables import classified_rows, write_csv
+
+HERE = Path(__file__).parent
+GOOD = "label,a,b\n" + "0,1,2\n1,2,1\n" * 20
+
+
+def csv(text: str) -> Callable[[Path], list[str]]:
+    def prepare(folder: Path) -> list[str]:
+        (folder / "t.csv").write_text(text)
+        return ["--data", "t.csv"]
+
+    return prepare
+
+
+def options(*arguments: str) -> Callable[[Path], list[str]]:
+    return lambda folder: [*csv(GOOD)(folder), *arguments]
+
+
+def toml(text: str) -> Callable[[Path], list[str]]:
+    def prepare(folder: Path) -> list[str]:
+        (folder / "run.toml").write_text(text)
+        return [*csv(GOOD)(folder), "--config", "run.toml"]
+
+    return prepare
+
+
+def truncated_gzip(folder: Path) -> list[str]:
+    (folder / "t.csv.gz").write_bytes(gzip.compress(GOOD.encode() * 9)[:-20])
+    return ["--data", "t.csv.gz"]
+
+
+def idx(images: bytes) -> Callable[[Path], list[str]]:
+    def prepare(folder: Path) -> list[str]:
+        labels = struct.pack(">2I", 0x0801, 4) + bytes([0, 1, 0, 1])
+        for split in ("train", "t10k"):
+            (folder / f"{split}-images-idx3-ubyte").write_bytes(images)
+            (folder / f"{split}-labels-idx1-ubyte").write_bytes(labels)
+        return ["--data", "."]
+
+    return prepare
+
+
+def unwritable(folder: Path) -> list[str]:
+    (folder / "file").touch()
+    return [*csv(GOOD)(folder), "--out", "file"]
+
+
+def used_folder(folder: Path) -> list[str]:
+    (folder / "out").mkdir()
+    (folder / "out" / "model.npz").write_bytes(b"somebody's work")
+    return [*csv(GOOD)(folder), "--out", "out"]
+
+
+def bad_npz(folder: Path) -> list[str]:
+    np.savez(folder / "t.npz", X=np.zeros((3, 2)))
+    return ["--data", "t.npz"]
+
+
+MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
+    "missing file": (lambda folder: ["--data", "gone.csv"], "gone.csv: no such file"),
+    "empty file": (csv(""), "t.csv: the file is empty"),
+    "no label column": (options("--label-column", "digit"), "t.csv: no label column 'digit'"),
+    "text": (csv(GOOD + "1,x,2\n"), "t.csv: row 41, column 'a': 'x' is not a number"),
+    "missing value": (csv(GOOD + "1,2,\n"), "t.csv: row 41, column 'b': a value is missing"),
+    "infinite value": (csv(GOOD + "1,2,-inf\n"), "t.csv: row 41, column 'b': '-inf' is not a finite number"),
+    "labels not whole": (csv(GOOD + "0.5,1,2\n"), "t.csv: row 41: label is 0.5"),
+    "labels with gaps": (csv(GOOD + "3,1,2\n"), "t.csv: no row has label 2, but row 41 has 3"),
+    "batch size 0": (options("--batch-size", "0"), "Invalid value for '--batch-size': 0 is not in the range x>=1"),
+    "epochs -1": (options("--epochs", "-1"), "Invalid value for '--epochs'"),
+    "lr nan": (options("--lr", "nan"), "Invalid value for '--lr': 'nan' is not a finite number"),
+    "lr text": (options("--lr", "fast"), "Invalid value for '--lr': 'fast' is not a valid float"),
+    "hidden": (options("--hidden", "12,-3"), "Invalid value for '--hidden': '12,-3' is not a list"),
+    "unknown option": (options("--bath-size", "7"), "No such option"),
+    "extra argument": (options("extra"), "Got unexpected extra argument"),
+    "unknown key": (toml("batch = 64\n"), "run.toml: unknown key 'batch'; the keys are batch-size, data"),
+    "wrong value": (toml("epochs = 2.5\n"), "run.toml: epochs: '2.5' is not a valid integer"),
+    "wrong type": (toml("epochs = true\n"), "run.toml: epochs: 'True' is not a valid integer"),
+    "no toml": (toml("epochs: 5\n"), "run.toml: not a TOML file"),
+    "missing toml": (options("--config", "gone.toml"), "gone.toml: No such file or directory"),
+    "truncated gzip": (truncated_gzip, "t.csv.gz: the gzip file is cut short or damaged"),
+    "idx magic": (idx(b"\0\0\x08\x01" + bytes(20)), "train-images-idx3-ubyte: not the IDX file it should be: magic"),
+    "idx size": (idx(struct.pack(">4I", 0x0803, 4, 2, 2) + bytes(9)), "train-images-idx3-ubyte: wrong size"),
+    "idx file missing": (lambda folder: ["--data", "."], "has no train-images-idx3-ubyte"),
+    "npz without y": (bad_npz, "t.npz: has no array y"),
+    "out is a file": (unwritable, "file: can't write there"),
+    "out holds a run": (used_folder, "out: holds model.npz of another run"),
+}
+
+
+@pytest.mark.parametrize("ranks", [None, 1, 3])
+@pytest.mark.parametrize(("prepare", "message"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_ends_in_one_line(
+    prepare: Callable[[Path], list[str]], message: str, ranks: int | None, tmp_path: Path
+) -> None:
+    arguments = prepare(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    job = train(ranks, *arguments, cwd=tmp_path, timeout=30)
+    assert job.status == 2, job.err
+    assert job.out == ""
+    assert len(job.err.splitlines()) == 1, job.err
+    assert job.err.startswith("error: ")
+    assert message in job.err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_checksum_mismatch_ends_in_one_line(tmp_path: Path) -> None:
+    job = run_job(3, HERE / "wrong_checksum.py", cwd=tmp_path)
+    assert job.status == 2
+    assert len(job.error_lines) == 1
+    assert "checksum mismatch" in job.error_lines[0]
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_an_exception_on_one_rank_ends_all(rank: int, tmp_path: Path) -> None:
+    job = run_job(3, HERE / "one_rank_fails.py", str(rank), "unforeseen", cwd=tmp_path, timeout=20)
+    assert job.status == 1
+    assert f"rank {rank} on " in job.err
+    assert "ZeroDivisionError" in job.err
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize("agreed", ["agreed", "alone"])
+def test_a_mistake_that_one_rank_meets_ends_all(rank: int, agreed: str, tmp_path: Path) -> None:
+    job = run_job(3, HERE / "one_rank_fails.py", str(rank), agreed, cwd=tmp_path, timeout=20)
+    assert job.status == 2
+    assert len(job.error_lines) == 1
+    assert job.error_lines[0].endswith("bad row")
+    if rank or agreed == "alone":
+        assert job.error_lines[0].startswith(f"error: rank {rank} on ")
+
+
+def test_ranks_started_with_different_options_follow_rank_0(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", *classified_rows(40))
+    (tmp_path / "start.py").write_text(
+        "import os, runpy, sys\n"
+        "sys.argv = ['train', '--data', 't.csv', '--epochs', '2' if os.environ['PMI_RANK'] == '0' else '3']\n"
+        "runpy.run_module('ddp_numpy.train', run_name='__main__')\n"
+    )
+    job = run_job(2, "start.py", cwd=tmp_path, timeout=20)
+    assert job.status == 0, job.err
+    assert "2 epochs of" in job.out
+
+
+def test_a_usage_error_of_one_rank_ends_all(tmp_path: Path) -> None:
+    (tmp_path / "start.py").write_text(
+        "import os, runpy, sys\n"
+        "sys.argv = ['train'] if os.environ['PMI_RANK'] == '0' else ['train', '--epochs', '0']\n"
+        "runpy.run_module('ddp_numpy.train', run_name='__main__')\n"
+    )
+    job = run_job(2, "start.py", cwd=tmp_path, timeout=20)
+    assert job.status == 2
+    assert len(job.error_lines) == 1
+    assert "rank 1 on " in job.error_lines[0]
+    assert "'--epochs'" in job.error_lines[0]
