@@ -22,7 +22,7 @@ _LAUNCHERS = (
 )
 _REMEDY = (
     "mpirun and mpi4py must belong to the same MPI: start with the mpirun beside this Python "
-    f"({os.path.dirname(sys.executable)}), or install mpi4py for the MPI of that mpirun"
+    f"({os.path.dirname(sys.executable)}) or with srun --mpi=pmi2, or install mpi4py for the MPI of that mpirun"
 )
 
 

@@ -85,3 +85,19 @@ def test_more_ranks_than_rows_in_any_batch(tmp_path: Path) -> None:
         assert train(ranks, *options, "--out", tmp_path / str(ranks), cwd=tmp_path).status == 0
     alone, together = (load_model(tmp_path / str(ranks) / "model.npz").params for ranks in (1, 5))
     np.testing.assert_allclose(together, alone, rtol=1e-12)
+
+
+def test_all_ranks_start_from_the_weights_of_rank_0(tmp_path: Path) -> None:
+    (tmp_path / "start.py").write_text(
+        "import numpy as np\n"
+        "from ddp_numpy import SGD, Dataset, Dense, Sequential, Trainer, world\n"
+        "comm = world()\n"
+        "model = Sequential(Dense(2))\n"
+        "model.build((3,))\n"
+        "model.params[:] = comm.rank + 1\n"
+        "data = Dataset(np.zeros((4, 3), np.uint8), np.array([0, 1, 0, 1]), 2, 255.0)\n"
+        "Trainer(model, SGD(), comm).prepare(data)\n"
+        "assert (model.params == 1).all(), model.params\n"
+    )
+    job = run_job(3, "start.py", cwd=tmp_path)
+    assert job.status == 0, job.err

@@ -1,0 +1,1 @@
+"""Measurements for the README. Nothing here is needed to use the package."""
