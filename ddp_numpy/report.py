@@ -1,6 +1,7 @@
 """What a person sees of a run: rank 0 prints, and nobody else."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 
 from ddp_numpy.metrics import Epoch
@@ -19,13 +20,18 @@ _COLUMNS = (
 class Report:
     """Prints a run as it goes: a header, a line an epoch, and on a terminal a progress bar."""
 
-    def __init__(self, visible: bool) -> None:
-        """visible: true on rank 0, unless it is to be quiet."""
+    def __init__(self, visible: bool, launched: bool) -> None:
+        """visible: true on rank 0, unless it is to be quiet; launched: whether an mpirun passes the output on.
+
+        Some mpiruns give their ranks a terminal of their own, also where their own output goes to a file: only
+        whoever sets FORCE_COLOR knows that there is one at the end.
+        """
         self.visible = visible
         if visible:
             from rich.console import Console
 
-            self._console = Console(highlight=False, soft_wrap=True)
+            hidden = launched and "FORCE_COLOR" not in os.environ
+            self._console = Console(highlight=False, soft_wrap=True, force_terminal=False if hidden else None)
 
     def line(self, text: str = "", style: str | None = None) -> None:
         """Print one line of plain text."""

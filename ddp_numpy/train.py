@@ -12,7 +12,7 @@ from click_option_group import optgroup
 import ddp_numpy
 from ddp_numpy.checkpoint import save_model
 from ddp_numpy.cli import config_option, run
-from ddp_numpy.comm import Communicator
+from ddp_numpy.comm import Communicator, is_launched
 from ddp_numpy.data import load_data
 from ddp_numpy.errors import InputError
 from ddp_numpy.files import atomic_write
@@ -95,7 +95,7 @@ def main(context: click.Context, /, **options: Any) -> None:
 
 def train(options: dict[str, Any], comm: Communicator) -> None:
     """Train as the command's options say, and leave a run folder behind. Collective."""
-    report = Report(visible=comm.rank == 0 and not options["quiet"])
+    report = Report(visible=comm.rank == 0 and not options["quiet"], launched=is_launched())
     train_data, valid_data = load_data(
         options["data"],
         comm,

@@ -20,6 +20,7 @@ _LAUNCHERS = (
     ("MVAPICH's mpirun", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"),
     ("srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
 )
+_OPEN_MPI, _MPIRUN = _LAUNCHERS[0][0], _LAUNCHERS[1][0]
 _REMEDY = (
     "mpirun and mpi4py must belong to the same MPI: start with the mpirun beside this Python "
     f"({os.path.dirname(sys.executable)}) or with srun --mpi=pmi2, or install mpi4py for the MPI of that mpirun"
@@ -46,6 +47,11 @@ def world() -> Communicator:
 def is_reporter(comm: Communicator | None) -> bool:
     """True in the one process that speaks for the job, also when there is no communicator (yet)."""
     return (_launched()[2] if comm is None else comm.rank) == 0
+
+
+def is_launched() -> bool:
+    """True if an MPI launcher started this process, alone or with others."""
+    return _launched()[0] != ""
 
 
 def end_job(error: BaseException, comm: Communicator | None) -> int:
@@ -81,18 +87,26 @@ def _connect(launcher: str, launched: int) -> tuple[str, Communicator | None]:
     """Start MPI where it is to be had. Returns the library's name, or why there is none, and the communicator."""
     if importlib.util.find_spec("mpi4py") is None:
         return "mpi4py is not installed", None
-    try:
-        with warnings.catch_warnings():
-            # mpi4py warns of what world() finds out for certain, and says with a remedy.
-            warnings.filterwarnings("ignore", message="suspicious MPI execution environment")
+    with warnings.catch_warnings():
+        # mpi4py warns of what world() finds out for certain, and says with a remedy.
+        warnings.filterwarnings("ignore", message="suspicious MPI execution environment")
+        try:
             from ddp_numpy.comm.mpi import MPICommunicator, library_version
-    except (ImportError, RuntimeError):
-        return "mpi4py finds no MPI library", None
-    library = library_version()
-    if launched > 1 and launcher.startswith("Open MPI") and "Open MPI" not in library:
-        # Another library would abort here with an error of its own that names no remedy.
-        raise InputError(f"{launcher} started {launched} processes, but mpi4py uses {library}: {_REMEDY}")
-    return library, MPICommunicator()
+        except (ImportError, RuntimeError):
+            return "mpi4py finds no MPI library", None
+        library = library_version()
+        if launched > 1 and not _fits(launcher, library):
+            raise InputError(f"{launcher} started {launched} processes, but mpi4py uses {library}: {_REMEDY}")
+        return library, MPICommunicator()
+
+
+def _fits(launcher: str, library: str) -> bool:
+    """False where it is plain before MPI starts that it can't: the libraries' own messages name no remedy."""
+    is_open_mpi = library.startswith("Open MPI")
+    if launcher == _OPEN_MPI:
+        return is_open_mpi
+    # Hydra, MPICH's and Intel's mpirun; srun sets PMI_SIZE too, and starts any library.
+    return not (launcher == _MPIRUN and "MPI_LOCALNRANKS" in os.environ and is_open_mpi)
 
 
 def _where(comm: Communicator) -> str:
