@@ -15,6 +15,7 @@ _COLUMNS = (
     ("images/s", "{0.images_per_second:>8,.0f}"),
     ("seconds", "{0.seconds:>7.2f}"),
 )
+_WIDTHS = [len(cell.format(Epoch(0, *[0.0] * 6))) for _, cell in _COLUMNS]
 
 
 class Report:
@@ -47,7 +48,9 @@ class Report:
     def table_header(self) -> None:
         """Print the names of the columns that `epoch` fills."""
         self.line()
-        self.line("  ".join(name.rjust(len(cell.format(_WIDEST))) for name, cell in _COLUMNS), style="bold")
+        self.line(
+            "  ".join(name.rjust(width) for (name, _), width in zip(_COLUMNS, _WIDTHS, strict=True)), style="bold"
+        )
 
     def epoch(self, epoch: Epoch) -> None:
         """Print the line of one epoch."""
@@ -65,6 +68,3 @@ class Report:
         with Progress(*columns, console=self._console, transient=True) as bar:
             task = bar.add_task("", total=epochs * rows)
             yield lambda done: bar.advance(task, done)
-
-
-_WIDEST = Epoch(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)

@@ -83,11 +83,11 @@ def test_rank_0_alone_prints(table: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
-def on_terminal(command: list[str], folder: Path) -> str:
+def on_terminal(command: list[str], folder: Path, **env: str) -> str:
     """What a command writes to a terminal."""
     outside, inside = pty.openpty()
     with subprocess.Popen(
-        command, cwd=folder, stdout=inside, stderr=inside, env={**os.environ, "TERM": "xterm"}
+        command, cwd=folder, stdout=inside, stderr=inside, env={**os.environ, "TERM": "xterm", **env}
     ) as job:
         os.close(inside)
         written = b""
@@ -109,6 +109,9 @@ def test_a_terminal_gets_a_progress_bar_and_a_pipe_gets_none(tmp_path: Path) -> 
     assert "━" in shown
     assert re.search(r"\d+%", shown)
     assert "━" not in train(None, *command[3:], cwd=tmp_path).out
+    # Open MPI's mpirun gives each rank a terminal of its own, also where its output goes to a file.
+    assert "━" not in on_terminal(command, tmp_path, OMPI_COMM_WORLD_SIZE="1")
+    assert "━" in on_terminal(command, tmp_path, OMPI_COMM_WORLD_SIZE="1", FORCE_COLOR="1")
 
 
 def test_no_hidden_layer_is_a_linear_model(table: Path, tmp_path: Path) -> None:
