@@ -66,11 +66,11 @@ def run_job(
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        _kill(_processes(mark))
+        _kill(left_of(mark))
         out, err = process.communicate()
         pytest.fail(f"{' '.join(map(str, arguments))} on {ranks} ranks ran over {timeout} s:\n{out}\n{err}")
     deadline = time.monotonic() + _GONE_SECONDS
-    while left := _processes(mark):
+    while left := left_of(mark):
         if time.monotonic() > deadline:
             _kill(left)
             pytest.fail(f"processes left after the job ended: {left}")
@@ -83,8 +83,8 @@ def train(ranks: int | None, *arguments: str | Path, cwd: Path, timeout: float =
     return run_job(ranks, "-m", "ddp_numpy.train", *arguments, cwd=cwd, timeout=timeout)
 
 
-def _processes(mark: str) -> list[psutil.Process]:
-    """The processes that inherited this job's mark."""
+def left_of(mark: str) -> list[psutil.Process]:
+    """The processes that inherited the mark DDP_NUMPY_TEST_JOB of a job, and have not ended."""
     found = []
     for process in psutil.process_iter():
         try:

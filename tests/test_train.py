@@ -1,10 +1,7 @@
 """The training command as a person uses it: its help, its files, its output."""
 
 import json
-import os
-import pty
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 from jobs import train
 from tables import classified_rows, write_csv
+from terminals import on_terminal
 
 from ddp_numpy import SingleProcess, load_data, load_model
 
@@ -81,25 +79,6 @@ def test_rank_0_alone_prints(table: Path, tmp_path: Path) -> None:
     assert len(re.findall(r"^ +[12]  ", job.out, re.MULTILINE)) == 2
     assert train(3, "--data", table, "--epochs", "2", "--quiet", cwd=tmp_path).out == ""
     assert len(list((tmp_path / "runs").iterdir())) == 2
-
-
-def on_terminal(command: list[str], folder: Path, **env: str) -> str:
-    """What a command writes to a terminal."""
-    outside, inside = pty.openpty()
-    with subprocess.Popen(
-        command, cwd=folder, stdout=inside, stderr=inside, env={**os.environ, "TERM": "xterm", **env}
-    ) as job:
-        os.close(inside)
-        written = b""
-        while True:
-            try:
-                piece = os.read(outside, 65536)
-            except OSError:  # how Linux says that the last writer has gone
-                break
-            written += piece
-        assert job.wait(timeout=60) == 0, written
-    os.close(outside)
-    return written.decode()
 
 
 def test_a_terminal_gets_a_progress_bar_and_a_pipe_gets_none(tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""The launcher's command line."""
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from launch import job as jobs
+from launch.errors import LaunchError
+from launch.options import Launch, check_module, job_options, rank_program
+
+
+@click.group(context_settings={"show_default": True, "max_content_width": 110})
+def cli() -> None:
+    """Start ddp_numpy jobs: on this machine, on several hosts, or inside Slurm."""
+
+
+@cli.command("run", context_settings={"ignore_unknown_options": True})
+@job_options
+@click.option("-m", "module", default="ddp_numpy.train", metavar="MODULE", help="What each rank runs.")
+@click.option("--log-dir", type=click.Path(path_type=Path), metavar="DIR", help="Keep each rank's output in a file.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End a job that runs longer.")
+@click.option("--dry-run", is_flag=True, help="Print the command, ready to paste, and start nothing.")
+@click.option("--verbose", is_flag=True, help="Say what is started, and with whose mpirun.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run_command(
+    launch: Launch,
+    module: str,
+    log_dir: Path | None,
+    timeout: float | None,
+    dry_run: bool,
+    verbose: bool,
+    arguments: tuple[str, ...],
+) -> None:
+    """Run a module on N ranks.
+
+    What the launcher does not know is passed on in order, and so is all behind --:
+
+    python -m launch run -n 4 --epochs 5 --data train.csv
+    """
+    check_module(module)
+    job = launch.job(rank_program(launch.flavour, module, arguments, log_dir), _terminal())
+    command = launch.command(job)
+    if dry_run:
+        click.echo(shlex.join(command))
+        return
+    if note := launch.note(job):
+        click.echo(f"note: {note}", err=True)
+    if verbose:
+        click.echo(f"{launch.flavour.title}, {launch.ranks} ranks: {shlex.join(command)}", err=True)
+    if log_dir is not None:
+        _make_folder(log_dir)
+    launch.reach(job)
+    status = jobs.run(command, timeout)
+    if status == jobs.TIMED_OUT and timeout is not None:
+        click.echo(f"error: the job ran longer than {timeout:g} s and was ended; see --timeout", err=True)
+    sys.exit(status)
+
+
+def main() -> None:
+    """Run the command line; every mistake is one line, `error: …`, and exit status 2."""
+    try:
+        cli.main(prog_name="python -m launch", standalone_mode=False)
+    except click.ClickException as error:
+        click.echo(f"error: {error.format_message().rstrip('.')}", err=True)
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
+
+
+def _terminal() -> dict[str, str]:
+    """What tells rank 0, whose output goes through mpirun, that a person's terminal is at the end."""
+    if not sys.stdout.isatty():
+        return {}
+    return {"FORCE_COLOR": "1", "COLUMNS": str(shutil.get_terminal_size().columns), "TERM": os.environ.get("TERM", "")}
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LaunchError(f"--log-dir {folder}: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    main()

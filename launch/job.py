@@ -1,0 +1,118 @@
+"""A running job: started, watched, and ended whole, whatever ends it."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+TIMED_OUT = 124  # as timeout(1) has it
+_MARK = "DDP_NUMPY_JOB"  # in the environment of all that a job starts on this host
+_GRACE_SECONDS = 3.0  # between asking mpirun to end its ranks and ending what is left
+_PR_SET_PDEATHSIG = 1
+
+
+class _Signalled(Exception):  # noqa: N818
+    """A signal that ends the job has arrived."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Process:
+    """mpirun and all that it started on this host. As a context: nothing outlives it."""
+
+    def __init__(self, command: Sequence[str], **streams: Any) -> None:
+        """streams: stdout and stderr, as subprocess has them; by default they are let through."""
+        self._mark = uuid.uuid4().hex
+        self.process = subprocess.Popen(
+            command,
+            env={**os.environ, _MARK: self._mark},
+            stdin=subprocess.DEVNULL,
+            # Ctrl-C on the terminal then reaches the launcher alone, which ends the job in order.
+            start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            **streams,
+        )
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Ask mpirun to end its ranks; after a moment, kill what is left on this host. Returns when all is gone."""
+        killing = time.monotonic() + _GRACE_SECONDS
+        if self.process.poll() is None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(_GRACE_SECONDS)
+        while (left := self._left()) and time.monotonic() < killing + _GRACE_SECONDS:
+            if time.monotonic() > killing:
+                for pid in left:
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+        self.process.wait()
+
+    def _left(self) -> list[int]:
+        """Processes of this job that are still there: they inherited its mark."""
+        mark, found = f"{_MARK}={self._mark}".encode(), []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+        return found
+
+
+def run(command: Sequence[str], timeout: float | None) -> int:
+    """Run a job to its end, with its output let through; returns its exit status.
+
+    SIGINT, SIGTERM and SIGHUP end the job, and give 128 + the signal, as in a shell; SIGUSR1 and SIGUSR2 are passed
+    on to the ranks. A job that runs longer than timeout seconds is ended, and gives TIMED_OUT.
+    """
+    job = Process(command)
+    with _signals_for(job.process):
+        try:
+            status = job.process.wait(timeout)
+            return status if status >= 0 else 128 - status
+        except _Signalled as signalled:
+            return 128 + signalled.number
+        except subprocess.TimeoutExpired:
+            return TIMED_OUT
+        finally:
+            job.end()
+
+
+@contextlib.contextmanager
+def _signals_for(process: subprocess.Popen[Any]) -> Iterator[None]:
+    def end(number: int, _: FrameType | None) -> None:
+        for other in ending:  # a second Ctrl-C must not stop the ending half-way
+            signal.signal(other, signal.SIG_IGN)
+        raise _Signalled(number)
+
+    def forward(number: int, _: FrameType | None) -> None:
+        process.send_signal(number)
+
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, end) for number in ending}
+    before |= {number: signal.signal(number, forward) for number in (signal.SIGUSR1, signal.SIGUSR2)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _die_with_parent() -> None:
+    """In the child: a launcher that is killed takes its mpirun, and so all ranks, with it."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,65 @@
+"""What each rank runs: a module as `python -m` would, with its errors marked and its output kept.
+
+    python -m launch.rank RANK_VARIABLE LOG_DIR MODULE [ARGS…]      (LOG_DIR may be empty)
+
+Lines on stderr get the rank and the host in front, all but `error: …`, which speaks for the whole job.
+"""
+
+import os
+import runpy
+import socket
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+
+class Stream:
+    """A text stream that marks its lines, and keeps a copy in a log. Whole lines are written at once."""
+
+    def __init__(self, stream: TextIO, log: TextIO | None, prefix: str = "") -> None:
+        self._stream, self._log, self._prefix = stream, log, prefix
+        self._line = ""
+
+    def write(self, text: str) -> int:
+        """Take text; lines go out when they are whole, the rest when flushed."""
+        if self._log is not None:
+            self._log.write(text)
+        if not self._prefix:
+            return self._stream.write(text)
+        *lines, self._line = (self._line + text).split("\n")
+        if lines:
+            self._stream.write("".join(f"{self._marked(line)}\n" for line in lines))
+        return len(text)
+
+    def flush(self) -> None:
+        """Write out what is there, half a line too."""
+        if self._line:
+            self._stream.write(self._marked(self._line))
+            self._line = ""
+        self._stream.flush()
+        if self._log is not None:
+            self._log.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _marked(self, line: str) -> str:
+        return line if not line or line.startswith("error: ") else self._prefix + line
+
+
+def main() -> None:
+    """Set the streams up and become the module."""
+    rank_variable, log_dir, module, *arguments = sys.argv[1:]
+    rank = os.environ.get(rank_variable, "?")
+    log: TextIO | None = None
+    if log_dir:
+        Path(log_dir).mkdir(parents=True, exist_ok=True)
+        log = open(Path(log_dir) / f"rank-{rank}.log", "w", encoding="utf-8", buffering=1)  # noqa: SIM115
+    streams: Any = (Stream(sys.stdout, log), Stream(sys.stderr, log, f"rank {rank} on {socket.gethostname()}: "))
+    sys.stdout, sys.stderr = streams
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""The launcher with real jobs: their output, their exit status, and their end."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from jobs import Job, left_of, run_job
+from tables import classified_rows, write_csv
+from terminals import on_terminal
+
+from ddp_numpy import load_model
+
+# Ranks that say they are there, and stay.
+STAY = (
+    "import sys, time\nfrom ddp_numpy import world\ncomm = world()\n"
+    "sys.stdout.write(f'rank {comm.rank} of {comm.size}\\n')\nsys.stdout.flush()\n"
+    "while True:\n    comm.agree(None)\n    time.sleep(0.02)\n"
+)
+
+
+def launch(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 60) -> Job:
+    return run_job(None, "-m", "launch", *arguments, cwd=cwd, env=env, timeout=timeout)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_csv(tmp_path / "t.csv", *classified_rows(60))
+    (tmp_path / "stay.py").write_text(STAY)
+    return tmp_path
+
+
+def test_arguments_are_passed_on_in_order(folder: Path) -> None:
+    (folder / "show.py").write_text("import sys; sys.stdout.write(f'{sys.argv}\\n')")
+    job = launch("run", "-n", "2", "-m", "show", "--epochs", "5", "x", "-q", "--", "-n", "3", "--help", cwd=folder)
+    assert job.status == 0, job.err
+    assert job.out.count("'--epochs', '5', 'x', '-q', '-n', '3', '--help']") == 2
+
+
+@pytest.mark.parametrize("ranks", ["1", "3"])
+def test_training_through_the_launcher_is_training(ranks: str, folder: Path) -> None:
+    options = ("--data", "t.csv", "--epochs", "2", "--dtype", "float64")
+    job = launch("run", "-n", ranks, *options, "--out", "launched", cwd=folder)
+    assert job.status == 0, job.err
+    assert "1 thread a rank" in job.out
+    plain = run_job(int(ranks), "-m", "ddp_numpy.train", *options, "--out", "plain", cwd=folder)
+    assert plain.status == 0
+    models = [load_model(folder / out / "model.npz") for out in ("launched", "plain")]
+    assert models[0].digest() == models[1].digest()
+
+
+def test_the_dry_run_is_the_command(folder: Path) -> None:
+    job = launch("run", "-n", "2", "--env", "GREETING=hello world", "--dry-run", "-m", "hello", cwd=folder)
+    assert (job.status, job.err) == (2, "error: -m hello: no module named 'hello'; install it, or start in the "
+                                        "folder it is in\n")  # fmt: skip
+    (folder / "hello.py").write_text("import os, sys; sys.stdout.write(os.environ['GREETING'] + '\\n')")
+    job = launch("run", "-n", "2", "--env", "GREETING=hello world", "--dry-run", "-m", "hello", cwd=folder)
+    assert job.status == 0, job.err
+    pasted = subprocess.run(job.out, shell=True, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+    assert pasted.stdout == "hello world\n" * 2
+
+
+def test_threads(folder: Path) -> None:
+    (folder / "show.py").write_text("import os, sys; sys.stdout.write(os.environ['OMP_NUM_THREADS'] + '\\n')")
+
+    def threads(*arguments: str, **env: str) -> str:
+        return launch("run", "-n", "1", *arguments, "-m", "show", cwd=folder, env=env).out.strip()
+
+    assert threads() == "1"
+    assert threads(OMP_NUM_THREADS="3") == "3"
+    assert threads("--threads", "2", OMP_NUM_THREADS="3") == "2"
+    assert threads("--threads", "auto") == str(len(os.sched_getaffinity(0)))
+
+
+def test_the_default_is_a_rank_a_core_or_slurms_tasks(folder: Path) -> None:
+    for env, ranks in (({}, len(os.sched_getaffinity(0))), ({"SLURM_NTASKS": "7"}, 7)):
+        job = launch("run", "--dry-run", cwd=folder, env=env)
+        assert f" -n {ranks} " in job.out
+
+
+def test_the_exit_status_is_the_jobs(folder: Path) -> None:
+    (folder / "end.py").write_text("import sys; sys.exit(int(sys.argv[1]))")
+    for status in (0, 7, 75):
+        assert launch("run", "-n", "2", "-m", "end", str(status), cwd=folder).status == status
+
+
+def test_errors_carry_rank_and_host(folder: Path) -> None:
+    (folder / "fail.py").write_text(
+        "from ddp_numpy import world\ncomm = world()\n"
+        "if comm.rank == 1:\n    raise ValueError('boom')\ncomm.agree(None)\n"
+    )
+    job = launch("run", "-n", "3", "-m", "fail", cwd=folder)
+    assert job.status == 1
+    assert re.search(r"^rank 1 on \S+: ValueError: boom$", job.err, re.MULTILINE), job.err
+
+
+def test_mistakes_stay_one_line(folder: Path) -> None:
+    job = launch("run", "-n", "3", "--epochs", "0", cwd=folder)
+    assert (job.status, job.out) == (2, "")
+    assert len(job.err.splitlines()) == 1
+    assert job.err.startswith("error: Invalid value for '--epochs'")
+
+
+def test_each_rank_has_a_log(folder: Path) -> None:
+    (folder / "talk.py").write_text(
+        "import sys\nfrom ddp_numpy import world\ncomm = world()\n"
+        "sys.stdout.write(f'out {comm.rank}\\n')\nsys.stderr.write(f'err {comm.rank}\\n')\n"
+    )
+    job = launch("run", "-n", "3", "--log-dir", "logs/a", "-m", "talk", cwd=folder)
+    assert job.status == 0, job.err
+    assert sorted(job.out.splitlines()) == ["out 0", "out 1", "out 2"]
+    for rank in range(3):
+        assert (folder / "logs" / "a" / f"rank-{rank}.log").read_text() == f"out {rank}\nerr {rank}\n"
+
+
+def test_the_progress_bar_gets_through_mpirun_to_a_terminal(folder: Path) -> None:
+    write_csv(folder / "large.csv", *classified_rows(4000))
+    options = ["run", "-n", "2", "--data", "large.csv", "--epochs", "4", "--hidden", "512,512"]
+    shown = on_terminal([sys.executable, "-m", "launch", *options], folder)
+    assert "━" in shown
+    assert "\x1b[1m" in shown  # the bold heading
+    assert "━" not in launch(*options, cwd=folder).out
+
+
+@contextmanager
+def staying(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A launched job whose three ranks are all there, and stay until something ends them."""
+    command = [sys.executable, "-m", "launch", "run", "-n", "3", *options, "-m", "stay"]
+    env = {**os.environ, "DDP_NUMPY_TEST_JOB": str(folder)}
+    with subprocess.Popen(
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as job:
+        try:
+            assert job.stdout is not None
+            assert {job.stdout.readline() for _ in range(3)} == {f"rank {rank} of 3\n" for rank in range(3)}
+            yield job
+        finally:
+            for process in left_of(str(folder)):
+                process.kill()
+
+
+def gone_within(seconds: float, folder: Path) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not left_of(str(folder)):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_launcher_ends_every_rank(number: signal.Signals, folder: Path) -> None:
+    with staying(folder) as job:
+        job.send_signal(number)
+        assert gone_within(5, folder)
+        assert job.wait(1) == 128 + number
+
+
+def test_ranks_that_ignore_the_end_are_killed(folder: Path) -> None:
+    ignoring = "import signal\nfor s in (signal.SIGTERM, signal.SIGINT): signal.signal(s, signal.SIG_IGN)\n"
+    (folder / "stay.py").write_text(ignoring + STAY)
+    with staying(folder) as job:
+        job.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        job.send_signal(signal.SIGINT)  # an impatient person
+        assert gone_within(5, folder)
+        assert job.wait(1) == 128 + signal.SIGTERM
+
+
+def test_a_killed_mpirun_takes_the_ranks_along(folder: Path) -> None:
+    with staying(folder) as job:
+        (mpirun,) = [p for p in left_of(str(folder)) if p.ppid() == job.pid]
+        mpirun.kill()
+        assert gone_within(5, folder)
+        assert job.wait(1) == 128 + signal.SIGKILL
+
+
+def test_a_killed_launcher_takes_all_along(folder: Path) -> None:
+    with staying(folder) as job:
+        job.kill()
+        assert gone_within(5, folder)
+
+
+def test_a_job_that_runs_too_long_is_ended(folder: Path) -> None:
+    start = time.monotonic()
+    with staying(folder, "--timeout", "2.5") as job:
+        assert gone_within(8, folder)
+        assert job.wait(1) == 124
+        assert time.monotonic() - start > 2.5
+        assert job.stderr is not None
+        assert "error: the job ran longer than 2.5 s and was ended; see --timeout\n" in job.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-n", "0"), "'-n' / '--np': 0 is not in the range"),
+        (("--hosts", "a;b"), "--hosts: 'a;b' is not a host and its slots"),
+        (("--hosts", "a", "--hostfile", "b"), "give one of them"),
+        (("--hostfile", "gone"), "gone: can't read the hostfile"),
+        (("-n", "3", "--hosts", "a:2"), "3 ranks, but the hosts have 2 slots"),
+        (("-m", "gone.module"), "no module named 'gone'"),
+        (("--threads", "many"), "--threads: 'many' is not a whole number above 0 or auto"),
+        (("--env", "X"), "--env: 'X' is not NAME=VALUE"),
+        (("--mpi-args", "'open"), "--mpi-args: No closing quotation"),
+        (("--mpi", "intelmpi"), "no mpirun of intelmpi: found "),
+        (("--timeout", "-1"), "'--timeout'"),
+        (("--log-dir", "t.csv/x", "--data", "t.csv"), "--log-dir t.csv/x: Not a directory"),
+    ],
+)
+def test_mistakes_of_the_command_line(arguments: tuple[str, ...], message: str, folder: Path) -> None:
+    job = launch("run", *arguments, cwd=folder)
+    assert (job.status, job.out) == (2, ""), job.err
+    assert len(job.err.splitlines()) == 1
+    assert job.err.startswith("error: ")
+    assert message in job.err
+
+
+def test_no_mpirun_says_how_to_get_one(folder: Path) -> None:
+    # A Python without an mpirun beside it: a link to this one, in a folder of its own.
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python").symlink_to(sys.executable)
+    env = {"PATH": str(folder), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    job = run_job(None, "-m", "launch", "run", cwd=folder, env=env, python=folder / "bin" / "python")
+    assert job.status == 2
+    assert re.fullmatch(
+        r"error: no mpirun beside this Python .* pip install 'ddp_numpy\[mpich\]' brings one\n", job.err
+    )
