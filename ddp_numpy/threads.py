@@ -21,12 +21,17 @@ def default_to_one_thread() -> None:
         threadpoolctl.threadpool_limits(1, user_api="blas")
 
 
-def describe_blas() -> str:
-    """The BLAS library at work, its version, its kernel for this CPU, and its threads."""
+def blas() -> tuple[str, int]:
+    """The BLAS library at work with its version and its kernel for this CPU, and its number of threads."""
     for pool in threadpoolctl.threadpool_info():
         if pool["user_api"] == "blas":
             name = {"openblas": "OpenBLAS", "mkl": "MKL"}.get(pool["internal_api"], pool["internal_api"])
             kernel = f" ({pool['architecture']})" if pool.get("architecture") else ""
-            threads = pool["num_threads"]
-            return f"{name} {pool['version']}{kernel}, {threads} thread{'s' if threads != 1 else ''} a rank"
-    return "a BLAS that does not tell its name"
+            return f"{name} {pool['version']}{kernel}", pool["num_threads"]
+    return "a BLAS that does not tell its name", 1
+
+
+def describe_blas() -> str:
+    """The BLAS library and its threads, for people to read."""
+    name, threads = blas()
+    return f"{name}, {threads} thread{'s' if threads != 1 else ''} a rank"

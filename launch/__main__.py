@@ -1,5 +1,7 @@
 """The launcher's command line."""
 
+import dataclasses
+import json
 import os
 import shlex
 import shutil
@@ -9,6 +11,7 @@ from pathlib import Path
 import click
 
 from launch import job as jobs
+from launch.doctor import FAIL, PASS, WARN, examine
 from launch.errors import LaunchError
 from launch.options import Launch, check_module, job_options, rank_program
 
@@ -58,6 +61,28 @@ def run_command(
     if status == jobs.TIMED_OUT and timeout is not None:
         click.echo(f"error: the job ran longer than {timeout:g} s and was ended; see --timeout", err=True)
     sys.exit(status)
+
+
+@cli.command("doctor")
+@job_options
+@click.option("--data", metavar="FILE", help="A file that every host is to have, the same.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def doctor_command(launch: Launch, data: str | None, as_json: bool) -> None:
+    """Start a small job on every host and say what is wrong. Exits with 1 if anything is."""
+    checks, allreduce = examine(launch, data)
+    if as_json:
+        click.echo(json.dumps({"checks": [dataclasses.asdict(check) for check in checks], "allreduce": allreduce}))
+    else:
+        for check in checks:
+            colour = {PASS: "green", WARN: "yellow", FAIL: "red"}[check.status]
+            remedy = f"; {check.remedy}" if check.remedy else ""
+            click.echo(f"{click.style(check.status, fg=colour)}  {check.title:<17}  {check.found}{remedy}")
+        if allreduce:
+            click.echo(f"\nAllreduce    {'bytes':>10}  {'µs':>10}  {'algbw MB/s':>10}  {'busbw MB/s':>10}")
+        for row in allreduce:
+            rates = "  ".join(f"{row[name] / 1e6:>10,.1f}" for name in ("algbw", "busbw"))
+            click.echo(f"             {row['bytes']:>10,}  {row['seconds'] * 1e6:>10,.1f}  {rates}")
+    sys.exit(any(check.status == FAIL for check in checks))
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,14 @@ import pytest
 
 _MARK = "DDP_NUMPY_TEST_JOB"
 _GONE_SECONDS = 10  # how long processes may take to vanish after mpirun has ended
+
+
+# Ranks that say they are there, and stay.
+STAY = (
+    "import sys, time\nfrom ddp_numpy import world\ncomm = world()\n"
+    "sys.stdout.write(f'rank {comm.rank} of {comm.size}\\n')\nsys.stdout.flush()\n"
+    "while True:\n    comm.agree(None)\n    time.sleep(0.02)\n"
+)
 
 
 @dataclass
@@ -81,6 +91,35 @@ def run_job(
 def train(ranks: int | None, *arguments: str | Path, cwd: Path, timeout: float = 60) -> Job:
     """Run ddp_numpy.train as a user would."""
     return run_job(ranks, "-m", "ddp_numpy.train", *arguments, cwd=cwd, timeout=timeout)
+
+
+@contextmanager
+def staying(folder: Path, ranks: int, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A launched job of the folder's module `stay`, whose ranks are all there until something ends them."""
+    command = [sys.executable, "-m", "launch", "run", "-n", str(ranks), *options, "-m", "stay"]
+    env = {**os.environ, _MARK: str(folder)}
+    with subprocess.Popen(
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as job:
+        try:
+            assert job.stdout is not None
+            assert {job.stdout.readline() for _ in range(ranks)} == {
+                f"rank {rank} of {ranks}\n" for rank in range(ranks)
+            }
+            yield job
+        finally:
+            for process in left_of(str(folder)):
+                process.kill()
+
+
+def gone_within(seconds: float, folder: Path) -> bool:
+    """Whether all processes of the folder's `staying` job end in that time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not left_of(str(folder)):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def left_of(mark: str) -> list[psutil.Process]:

@@ -15,6 +15,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": FLOOR | {"metrics"},
     "cli": FLOOR | {"comm"},
     "train": FLOOR | ROOMS | {"trainer", "report", "cli", ""},
+    "probe": FLOOR | {"comm", "cli", ""},
     "": FLOOR | ROOMS | {"trainer"},
 }
 

@@ -6,23 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from jobs import Job, left_of, run_job
+from jobs import STAY, Job, gone_within, left_of, run_job, staying
 from tables import classified_rows, write_csv
 from terminals import on_terminal
 
 from ddp_numpy import load_model
-
-# Ranks that say they are there, and stay.
-STAY = (
-    "import sys, time\nfrom ddp_numpy import world\ncomm = world()\n"
-    "sys.stdout.write(f'rank {comm.rank} of {comm.size}\\n')\nsys.stdout.flush()\n"
-    "while True:\n    comm.agree(None)\n    time.sleep(0.02)\n"
-)
 
 
 def launch(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 60) -> Job:
@@ -128,35 +119,9 @@ def test_the_progress_bar_gets_through_mpirun_to_a_terminal(folder: Path) -> Non
     assert "━" not in launch(*options, cwd=folder).out
 
 
-@contextmanager
-def staying(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """A launched job whose three ranks are all there, and stay until something ends them."""
-    command = [sys.executable, "-m", "launch", "run", "-n", "3", *options, "-m", "stay"]
-    env = {**os.environ, "DDP_NUMPY_TEST_JOB": str(folder)}
-    with subprocess.Popen(
-        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as job:
-        try:
-            assert job.stdout is not None
-            assert {job.stdout.readline() for _ in range(3)} == {f"rank {rank} of 3\n" for rank in range(3)}
-            yield job
-        finally:
-            for process in left_of(str(folder)):
-                process.kill()
-
-
-def gone_within(seconds: float, folder: Path) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if not left_of(str(folder)):
-            return True
-        time.sleep(0.05)
-    return False
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_launcher_ends_every_rank(number: signal.Signals, folder: Path) -> None:
-    with staying(folder) as job:
+    with staying(folder, 3) as job:
         job.send_signal(number)
         assert gone_within(5, folder)
         assert job.wait(1) == 128 + number
@@ -165,7 +130,7 @@ def test_a_signal_to_the_launcher_ends_every_rank(number: signal.Signals, folder
 def test_ranks_that_ignore_the_end_are_killed(folder: Path) -> None:
     ignoring = "import signal\nfor s in (signal.SIGTERM, signal.SIGINT): signal.signal(s, signal.SIG_IGN)\n"
     (folder / "stay.py").write_text(ignoring + STAY)
-    with staying(folder) as job:
+    with staying(folder, 3) as job:
         job.send_signal(signal.SIGTERM)
         time.sleep(0.2)
         job.send_signal(signal.SIGINT)  # an impatient person
@@ -174,7 +139,7 @@ def test_ranks_that_ignore_the_end_are_killed(folder: Path) -> None:
 
 
 def test_a_killed_mpirun_takes_the_ranks_along(folder: Path) -> None:
-    with staying(folder) as job:
+    with staying(folder, 3) as job:
         (mpirun,) = [p for p in left_of(str(folder)) if p.ppid() == job.pid]
         mpirun.kill()
         assert gone_within(5, folder)
@@ -182,14 +147,14 @@ def test_a_killed_mpirun_takes_the_ranks_along(folder: Path) -> None:
 
 
 def test_a_killed_launcher_takes_all_along(folder: Path) -> None:
-    with staying(folder) as job:
+    with staying(folder, 3) as job:
         job.kill()
         assert gone_within(5, folder)
 
 
 def test_a_job_that_runs_too_long_is_ended(folder: Path) -> None:
     start = time.monotonic()
-    with staying(folder, "--timeout", "2.5") as job:
+    with staying(folder, 3, "--timeout", "2.5") as job:
         assert gone_within(8, folder)
         assert job.wait(1) == 124
         assert time.monotonic() - start > 2.5

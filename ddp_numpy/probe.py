@@ -1,0 +1,97 @@
+"""What each rank finds on its machine, and how long sums take: one JSON object, for `launch doctor` to judge."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+import ddp_numpy
+from ddp_numpy.cli import run
+from ddp_numpy.comm import Communicator
+from ddp_numpy.threads import blas
+
+_SIZES = tuple(8**power for power in range(1, 9))  # bytes: 8, 64 … 16 MiB
+_REPEATS = 7
+_REPEAT_SECONDS = 0.02  # about how long one repeat lasts; a large message has one round a repeat
+
+
+@click.command("probe")
+@click.option("--data", help="A file that every rank is to see.")
+@click.pass_context
+def main(context: click.Context, /, data: str | None) -> None:
+    """Print as JSON what the ranks find: {"ranks": [facts of each], "allreduce": [time of each size]}."""
+    comm: Communicator = context.obj
+    ranks = comm.gather(facts(comm, data))
+    times = allreduce_times(comm) if comm.size > 1 else []
+    if comm.rank == 0:
+        print(json.dumps({"ranks": ranks, "allreduce": times}), flush=True)
+
+
+def facts(comm: Communicator, data: str | None) -> dict[str, Any]:
+    """What this rank finds. Collective."""
+    library, threads = blas()
+    hosts = comm.hosts()
+    return {
+        "host": socket.gethostname(),
+        "mpi": comm.library,
+        "versions": {
+            "Python": platform.python_version(),
+            "NumPy": np.__version__,
+            "BLAS": library,
+            "ddp_numpy": ddp_numpy.__version__,
+        },
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": threads,
+        "shared_memory_bytes": shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else None,
+        "unresolved_hosts": [host for host in hosts if not _resolves(host)],
+        "data_sha256": _sha256(data) if data else None,
+    }
+
+
+def allreduce_times(comm: Communicator) -> list[dict[str, float]]:
+    """Seconds that allreduce_ takes for each size, as rank 0 sees it: the median of several repeats. Collective."""
+    times = []
+    for size in _SIZES:
+        x = comm.empty(size // 4, np.float32)
+        x[...] = 0
+        once = comm.broadcast(min(_time(comm, x, 1) for _ in range(2)))  # all ranks make equally many rounds
+        rounds = max(1, int(_REPEAT_SECONDS / once))
+        seconds = float(np.median([_time(comm, x, rounds) for _ in range(_REPEATS)]))
+        times.append({"bytes": size, "seconds": seconds})
+    return times
+
+
+def _time(comm: Communicator, x: np.ndarray, rounds: int) -> float:
+    start = time.perf_counter()
+    for _ in range(rounds):
+        comm.allreduce_(x)
+    return (time.perf_counter() - start) / rounds
+
+
+def _resolves(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    return True
+
+
+def _sha256(path: str) -> str:
+    """The file's hash, or why there is none."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return str(error.strerror or error)
+
+
+if __name__ == "__main__":
+    run(main)

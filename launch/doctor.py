@@ -1,0 +1,138 @@
+"""Starts a small job and judges what its ranks find: what would go wrong, and what to do about it."""
+
+import dataclasses
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from launch.errors import LaunchError
+from launch.job import Process
+from launch.options import Launch, rank_program
+
+PASS, WARN, FAIL = "PASS", "WARN", "FAIL"
+_JOB_SECONDS = 120.0
+_MIB = 2**20
+# Shared memory a rank needs on its host, in bytes: MPI's own buffers; then some air for larger messages.
+_SHARED_MEMORY_NEEDED, _SHARED_MEMORY_WANTED = 16 * _MIB, 64 * _MIB
+
+Facts = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One line of the doctor's table."""
+
+    status: str
+    title: str
+    found: str
+    remedy: str = ""
+
+
+def examine(launch: Launch, data: str | None) -> tuple[list[Check], list[dict[str, float]]]:
+    """The checks of a job of these ranks and hosts, and its Allreduce figures: bytes, seconds, algbw, busbw (B/s)."""
+    job = launch.job(rank_program(launch.flavour, "ddp_numpy.probe", ("--data", data) if data else (), None))
+    try:
+        launch.reach(job)
+    except LaunchError as error:
+        return [Check(FAIL, "hosts", error.message)], []
+    with Process(launch.command(job), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
+        try:
+            out, err = started.process.communicate(timeout=_JOB_SECONDS)
+        except subprocess.TimeoutExpired:
+            remedy = "the ranks start but don't meet: check firewalls, and the network interface that MPI takes"
+            return [Check(FAIL, "job", f"no end in {_JOB_SECONDS:g} s", remedy)], []
+    if started.process.returncode:
+        return [_failed_job(err.decode(errors="replace"), started.process.returncode)], []
+    found = json.loads(out)
+    ranks: list[Facts] = found["ranks"]
+    checks = [check for judge in _JUDGES for check in judge(ranks)]
+    title = f"{ranks[0]['mpi'] or 'one process'}, {len(ranks)} ranks"
+    return [Check(PASS, "mpirun and mpi4py", title), *checks], _bandwidths(found["allreduce"], len(ranks))
+
+
+def _failed_job(said: str, status: int) -> Check:
+    lines = [line for line in said.splitlines() if line.strip()]
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    if errors and "mpi4py" in errors[0]:
+        found, _, remedy = errors[0].partition(": ")
+        return Check(FAIL, "mpirun and mpi4py", found, remedy)
+    last = errors or [line for line in lines if "Error" in line] or lines or ["nothing said"]
+    return Check(FAIL, "job", f"ended with status {status}: {last[0]}", "run it with `launch run` to see all it says")
+
+
+def _versions(ranks: list[Facts]) -> Iterator[Check]:
+    for name in ranks[0]["versions"]:
+        found = _by_value(ranks, lambda facts, name=name: facts["versions"][name])  # type: ignore[misc]
+        if len(found) == 1:
+            yield Check(PASS, name, next(iter(found)))
+        else:
+            yield Check(FAIL, name, _differing(found), "install the same version on all hosts")
+
+
+def _cores(ranks: list[Facts]) -> Iterator[Check]:
+    for host, there in _by_value(ranks, lambda facts: facts["host"], whole=True).items():
+        threads, cores = sum(facts["threads"] for facts in there), max(facts["cores"] for facts in there)
+        found = f"{host}: {len(there)} ranks, {threads} threads, {cores} cores"
+        if threads > cores:
+            yield Check(WARN, "cores", found, "more threads than cores are slower than fewer: lower -n or --threads")
+        else:
+            yield Check(PASS, "cores", found)
+
+
+def _shared_memory(ranks: list[Facts]) -> Iterator[Check]:
+    for host, there in _by_value(ranks, lambda facts: facts["host"], whole=True).items():
+        free = there[0]["shared_memory_bytes"]
+        if free is None:
+            yield Check(WARN, "/dev/shm", f"{host}: has none", "ranks of a host then talk more slowly")
+            continue
+        a_rank = free / len(there)
+        status = PASS if a_rank >= _SHARED_MEMORY_WANTED else WARN if a_rank >= _SHARED_MEMORY_NEEDED else FAIL
+        found = f"{host}: {free / _MIB:,.0f} MiB free for {len(there)} ranks"
+        yield Check(status, "/dev/shm", found, "" if status == PASS else "enlarge it (docker run --shm-size=1g)")
+
+
+def _names(ranks: list[Facts]) -> Iterator[Check]:
+    missing = {(facts["host"], name) for facts in ranks for name in facts["unresolved_hosts"]}
+    if missing:
+        found = ", ".join(f"{host} does not know {name}" for host, name in sorted(missing))
+        # A host that is alone needs no name of its own.
+        status = FAIL if any(host != name for host, name in missing) else WARN
+        yield Check(status, "host names", found, "add the names to DNS or to /etc/hosts")
+    else:
+        yield Check(PASS, "host names", ", ".join(_by_value(ranks, lambda facts: facts["host"])))
+
+
+def _data(ranks: list[Facts]) -> Iterator[Check]:
+    found = _by_value(ranks, lambda facts: facts["data_sha256"])
+    (first, *others) = found
+    if first is None:
+        return
+    if others or len(first) != 64:
+        yield Check(FAIL, "data", _differing(found), "give all hosts the same file under the same path")
+    else:
+        yield Check(PASS, "data", f"SHA-256 {first[:16]}… everywhere")
+
+
+_JUDGES: tuple[Callable[[list[Facts]], Iterator[Check]], ...] = (_versions, _cores, _shared_memory, _names, _data)
+
+
+def _bandwidths(times: list[dict[str, float]], ranks: int) -> list[dict[str, float]]:
+    """Adds algbw (bytes / seconds) and busbw (algbw * 2 (n-1) / n), as nccl-tests defines them, in bytes/s."""
+    rows = []
+    for row in times:
+        algbw = row["bytes"] / row["seconds"]
+        rows.append({**row, "algbw": algbw, "busbw": algbw * 2 * (ranks - 1) / ranks})
+    return rows
+
+
+def _by_value(ranks: list[Facts], key: Callable[[Facts], Any], whole: bool = False) -> dict[Any, list[Any]]:
+    """The ranks' hosts, or with `whole` all their facts, under each value that the key has among them."""
+    found: dict[Any, list[Any]] = {}
+    for facts in ranks:
+        found.setdefault(key(facts), []).append(facts if whole else facts["host"])
+    return found
+
+
+def _differing(found: dict[Any, list[str]]) -> str:
+    return "; ".join(f"{value} on {', '.join(dict.fromkeys(hosts))}" for value, hosts in found.items())

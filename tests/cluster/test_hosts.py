@@ -1,0 +1,91 @@
+"""Jobs over several hosts, each with its own name, address and shared memory."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jobs import STAY, Job, gone_within, run_job, staying
+from namespaces import Cluster
+from tables import classified_rows, write_csv
+
+from ddp_numpy import load_model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_csv(tmp_path / "t.csv", *classified_rows(203, features=20))
+    return tmp_path
+
+
+def launch(cluster: Cluster, *arguments: str | Path, cwd: Path, timeout: float = 60) -> Job:
+    return run_job(None, "-m", "launch", arguments[0], "--mpi-args", cluster.mpi_args, *arguments[1:], cwd=cwd,
+                   timeout=timeout)  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["--hosts", "--hostfile"])
+def test_two_hosts_train_what_one_rank_does(how: str, cluster: Cluster, folder: Path) -> None:
+    a, b = cluster.hosts
+    (folder / "hostfile").write_text(f"{a} slots=2  # first\n{b} slots=2\n")
+    where = (how, f"{a}:2,{b}:2" if how == "--hosts" else "hostfile")
+    options = ("--data", "t.csv", "--epochs", "2", "--dtype", "float64", "--lr", "0.1")
+    job = launch(cluster, "run", *where, *options, "--out", "two", cwd=folder)
+    assert job.status == 0, job.err
+    assert f"4 on {a}, {b}; " in job.out
+    alone = run_job(None, "-m", "ddp_numpy.train", *options, "--out", "one", cwd=folder)
+    assert alone.status == 0, alone.err
+    two, one = (load_model(folder / out / "model.npz").params for out in ("two", "one"))
+    assert np.abs(two - one).max() <= 1e-12 * np.abs(one).max()
+
+
+def test_the_doctor_passes(cluster: Cluster, folder: Path) -> None:
+    hosts = ",".join(f"{host}:1" for host in cluster.hosts)
+    job = launch(cluster, "doctor", "--hosts", hosts, "--data", "t.csv", "--json", cwd=folder)
+    assert job.status == 0, job.out
+    report = json.loads(job.out)
+    assert {check["status"] for check in report["checks"]} == {"PASS"}
+    found = {check["title"]: check["found"] for check in report["checks"]}
+    assert found["host names"] == ", ".join(cluster.hosts)
+    assert [row["bytes"] for row in report["allreduce"]] == [8**power for power in range(1, 9)]
+    assert all(row["busbw"] == pytest.approx(row["algbw"]) for row in report["allreduce"])  # 2 (n-1) / n for n = 2
+
+
+@pytest.fixture
+def cut_off(cluster: Cluster) -> Iterator[str]:
+    """A host whose link is down."""
+    host = cluster.hosts[1]
+    cluster.cut(host)
+    yield host
+    cluster.heal(host)
+
+
+@pytest.mark.parametrize("command", ["run", "doctor"])
+def test_a_host_that_cannot_be_reached_is_named(command: str, cluster: Cluster, cut_off: str, folder: Path) -> None:
+    start = time.monotonic()
+    job = launch(cluster, command, "--hosts", f"{cluster.hosts[0]}:1,{cut_off}:1", cwd=folder, timeout=30)
+    assert time.monotonic() - start < 30
+    if command == "run":
+        assert (job.status, job.out) == (2, "")
+        assert len(job.err.splitlines()) == 1
+        assert job.err.startswith(f"error: can't start a process on {cut_off}: ")
+    else:
+        assert job.status == 1
+        assert job.out.startswith(f"FAIL  hosts              can't start a process on {cut_off}: ")
+
+
+def test_a_host_that_does_not_exist_is_named(cluster: Cluster, folder: Path) -> None:
+    job = launch(cluster, "run", "--hosts", f"{cluster.hosts[0]}:1,nowhere:1", cwd=folder, timeout=30)
+    assert job.status == 2
+    assert job.err.startswith("error: can't start a process on nowhere: ")
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_the_launchers_end_is_the_end_on_all_hosts(end: signal.Signals, cluster: Cluster, folder: Path) -> None:
+    (folder / "stay.py").write_text(STAY)
+    hosts = ("--hosts", ",".join(f"{host}:2" for host in cluster.hosts), "--mpi-args", cluster.mpi_args)
+    with staying(folder, 4, *hosts) as job:
+        job.send_signal(end)
+        assert gone_within(5, folder)
