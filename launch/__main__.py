@@ -13,7 +13,11 @@ import click
 from launch import job as jobs
 from launch.doctor import FAIL, PASS, WARN, examine
 from launch.errors import LaunchError
+from launch.flavours import FLAVOURS, Job, find
 from launch.options import Launch, check_module, job_options, rank_program
+from launch.sbatch import Allocation, script
+
+_module_option = click.option("-m", "module", default="ddp_numpy.train", metavar="MODULE", help="What each rank runs.")
 
 
 @click.group(context_settings={"show_default": True, "max_content_width": 110})
@@ -23,7 +27,7 @@ def cli() -> None:
 
 @cli.command("run", context_settings={"ignore_unknown_options": True})
 @job_options
-@click.option("-m", "module", default="ddp_numpy.train", metavar="MODULE", help="What each rank runs.")
+@_module_option
 @click.option("--log-dir", type=click.Path(path_type=Path), metavar="DIR", help="Keep each rank's output in a file.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End a job that runs longer.")
 @click.option("--dry-run", is_flag=True, help="Print the command, ready to paste, and start nothing.")
@@ -83,6 +87,49 @@ def doctor_command(launch: Launch, data: str | None, as_json: bool) -> None:
             rates = "  ".join(f"{row[name] / 1e6:>10,.1f}" for name in ("algbw", "busbw"))
             click.echo(f"             {row['bytes']:>10,}  {row['seconds'] * 1e6:>10,.1f}  {rates}")
     sys.exit(any(check.status == FAIL for check in checks))
+
+
+@cli.command("sbatch", context_settings={"ignore_unknown_options": True})
+@click.option("--nodes", type=click.IntRange(min=1), default=1)
+@click.option("--ntasks-per-node", type=click.IntRange(min=1), default=1, help="Ranks a node.")
+@click.option("--time", required=True, metavar="[D-]HH:MM:SS", help="Time limit.")
+@click.option("--partition", metavar="NAME")
+@click.option("--account", metavar="NAME")
+@click.option("--threads", type=click.IntRange(min=1), default=1, help="BLAS threads, and so cores, a rank.")
+@click.option("--starter", type=click.Choice(["srun", "mpirun"]), default="srun", help="What starts the ranks.")
+@click.option(
+    "--warning", type=click.IntRange(min=1), default=120, metavar="S",
+    help="Seconds before the time limit at which the ranks get SIGUSR1, to save their work.",
+)  # fmt: skip
+@_module_option
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def sbatch_command(
+    nodes: int,
+    ntasks_per_node: int,
+    time: str,
+    partition: str | None,
+    account: str | None,
+    threads: int,
+    starter: str,
+    warning: int,
+    module: str,
+    arguments: tuple[str, ...],
+) -> None:
+    """Print a Slurm job script that runs a module on all tasks.
+
+    What is not known here is passed on, as with run:
+
+    python -m launch sbatch --nodes 4 --ntasks-per-node 16 --time 1:00:00 --epochs 50 > job.sh
+    """
+    check_module(module)
+    allocation = Allocation(nodes, ntasks_per_node, threads, time, warning, partition, account)
+    path, flavour = ("srun", FLAVOURS["srun"]) if starter == "srun" else find("auto")
+    job = Job(
+        ranks=nodes * ntasks_per_node,
+        program=rank_program(flavour, module, arguments, None),
+        env={"OMP_NUM_THREADS": str(threads)},
+    )
+    click.echo(script(allocation, flavour, path, job), nl=False)
 
 
 def main() -> None:
