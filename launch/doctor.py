@@ -46,9 +46,17 @@ def examine(launch: Launch, data: str | None) -> tuple[list[Check], list[dict[st
         return [_failed_job(err.decode(errors="replace"), started.process.returncode)], []
     found = json.loads(out)
     ranks: list[Facts] = found["ranks"]
-    checks = [check for judge in _JUDGES for check in judge(ranks)]
-    title = f"{ranks[0]['mpi'] or 'one process'}, {len(ranks)} ranks"
-    return [Check(PASS, "mpirun and mpi4py", title), *checks], _bandwidths(found["allreduce"], len(ranks))
+    title = f"{ranks[0]['mpi'] or 'one process'}, {_count(len(ranks), 'rank')}"
+    return [Check(PASS, "mpirun and mpi4py", title), *judge(ranks)], _bandwidths(found["allreduce"], len(ranks))
+
+
+def judge(ranks: list[Facts]) -> Iterator[Check]:
+    """What the facts of all ranks, as ddp_numpy.probe prints them, mean for a job."""
+    yield from _versions(ranks)
+    yield from _cores(ranks)
+    yield from _shared_memory(ranks)
+    yield from _names(ranks)
+    yield from _data(ranks)
 
 
 def _failed_job(said: str, status: int) -> Check:
@@ -73,7 +81,7 @@ def _versions(ranks: list[Facts]) -> Iterator[Check]:
 def _cores(ranks: list[Facts]) -> Iterator[Check]:
     for host, there in _by_value(ranks, lambda facts: facts["host"], whole=True).items():
         threads, cores = sum(facts["threads"] for facts in there), max(facts["cores"] for facts in there)
-        found = f"{host}: {len(there)} ranks, {threads} threads, {cores} cores"
+        found = f"{host}: {_count(len(there), 'rank')}, {_count(threads, 'thread')}, {_count(cores, 'core')}"
         if threads > cores:
             yield Check(WARN, "cores", found, "more threads than cores are slower than fewer: lower -n or --threads")
         else:
@@ -88,7 +96,7 @@ def _shared_memory(ranks: list[Facts]) -> Iterator[Check]:
             continue
         a_rank = free / len(there)
         status = PASS if a_rank >= _SHARED_MEMORY_WANTED else WARN if a_rank >= _SHARED_MEMORY_NEEDED else FAIL
-        found = f"{host}: {free / _MIB:,.0f} MiB free for {len(there)} ranks"
+        found = f"{host}: {free / _MIB:,.0f} MiB free for {_count(len(there), 'rank')}"
         yield Check(status, "/dev/shm", found, "" if status == PASS else "enlarge it (docker run --shm-size=1g)")
 
 
@@ -114,9 +122,6 @@ def _data(ranks: list[Facts]) -> Iterator[Check]:
         yield Check(PASS, "data", f"SHA-256 {first[:16]}… everywhere")
 
 
-_JUDGES: tuple[Callable[[list[Facts]], Iterator[Check]], ...] = (_versions, _cores, _shared_memory, _names, _data)
-
-
 def _bandwidths(times: list[dict[str, float]], ranks: int) -> list[dict[str, float]]:
     """Adds algbw (bytes / seconds) and busbw (algbw * 2 (n-1) / n), as nccl-tests defines them, in bytes/s."""
     rows = []
@@ -132,6 +137,10 @@ def _by_value(ranks: list[Facts], key: Callable[[Facts], Any], whole: bool = Fal
     for facts in ranks:
         found.setdefault(key(facts), []).append(facts if whole else facts["host"])
     return found
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
 def _differing(found: dict[Any, list[str]]) -> str:

@@ -118,11 +118,12 @@ class Launch:
                     failed[host] = f"no answer in {_REACH_SECONDS:g} s"
                 else:
                     if attempt.process.returncode:
-                        lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
-                        failed[host] = lines[0].strip() if lines else f"status {attempt.process.returncode}"
+                        lines = said.decode(errors="replace").splitlines()
+                        telling = [line.strip() for line in lines if any(letter.isalpha() for letter in line)]
+                        failed[host] = telling[0] if telling else f"status {attempt.process.returncode}"
         if failed:
             reasons = "; ".join(f"{host}: {reason}" for host, reason in failed.items())
-            raise LaunchError(f"can't start a process on {reasons}; check that `ssh HOST true` works and is not asked")
+            raise LaunchError(f"can't start a process on {reasons}; check that `ssh HOST true` works unasked")
 
     def _thread_setting(self, threads: str | None) -> dict[str, str]:
         if threads is None:
