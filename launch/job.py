@@ -103,7 +103,9 @@ def _signals_for(process: subprocess.Popen[Any]) -> Iterator[None]:
     def forward(number: int, _: FrameType | None) -> None:
         process.send_signal(number)
 
-    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    ending = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup(1) has it, for a job that is to stay
+        ending.append(signal.SIGHUP)
     before = {number: signal.signal(number, end) for number in ending}
     before |= {number: signal.signal(number, forward) for number in (signal.SIGUSR1, signal.SIGUSR2)}
     try:

@@ -95,10 +95,10 @@ def train(ranks: int | None, *arguments: str | Path, cwd: Path, timeout: float =
 
 @contextmanager
 def staying(
-    folder: Path, ranks: int, *options: str, python: str | Path = sys.executable
+    folder: Path, ranks: int, *options: str, python: str | Path = sys.executable, before: tuple[str, ...] = ()
 ) -> Iterator[subprocess.Popen[str]]:
     """A launched job of the folder's module `stay`, whose ranks are all there until something ends them."""
-    command = [str(python), "-m", "launch", "run", "-n", str(ranks), *options, "-m", "stay"]
+    command = [*before, str(python), "-m", "launch", "run", "-n", str(ranks), *options, "-m", "stay"]
     env = {**os.environ, _MARK: str(folder)}
     with subprocess.Popen(
         command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -128,6 +128,14 @@ def test_a_signal_to_the_launcher_ends_every_rank(number: signal.Signals, folder
         assert job.wait(1) == 128 + number
 
 
+def test_a_job_under_nohup_outlives_a_hangup(folder: Path) -> None:
+    with staying(folder, 3, before=("nohup",)) as job:
+        job.send_signal(signal.SIGHUP)
+        assert not gone_within(1, folder)
+        job.send_signal(signal.SIGTERM)
+        assert gone_within(5, folder)
+
+
 def test_ranks_that_ignore_the_end_are_killed(folder: Path) -> None:
     ignoring = "import signal\nfor s in (signal.SIGTERM, signal.SIGINT): signal.signal(s, signal.SIG_IGN)\n"
     (folder / "stay.py").write_text(ignoring + STAY)
