@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ddp_numpy.comm import Communicator
-from ddp_numpy.data import Dataset, batches, epoch_order, share
+from ddp_numpy.data import Dataset, Reader, batches, epoch_order, share
 from ddp_numpy.errors import InputError, ReplicaError
 from ddp_numpy.metrics import Epoch
-from ddp_numpy.nn import Array, RowBuffer, Sequential, SoftmaxCrossEntropy
+from ddp_numpy.nn import Array, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import SGD
 from ddp_numpy.randomness import generator
 
@@ -53,7 +53,6 @@ class Trainer:
         self.exchange = self.comm.empty(model.params.size + self.loss.SUMS, model.dtype)
         self.tail = self.exchange[model.params.size :]
         model.attach_grads(self.exchange[: model.params.size])
-        self._X = RowBuffer(input_shape, model.dtype)
 
     def fit(
         self, train: Dataset, valid: Dataset, epochs: int, on_step: Callable[[int], None] = lambda rows: None
@@ -80,11 +79,9 @@ class Trainer:
 
     def train_epoch(self, train: Dataset, number: int, on_step: Callable[[int], None] = lambda rows: None) -> Array:
         """One pass over all rows in the order of epoch `number`; returns loss, correct and rows, summed."""
-        sums = np.zeros(self.loss.SUMS)
+        sums, reader = np.zeros(self.loss.SUMS), Reader(train, self.model.dtype)
         for batch in batches(epoch_order(len(train), self.seed, number), self.batch_size):
-            rows = batch[share(len(batch), self.comm.rank, self.comm.size)]
-            X = self._X.rows(len(rows))
-            y = train.gather(rows, out=X)
+            X, y = reader.read(batch[share(len(batch), self.comm.rank, self.comm.size)])
             self.train_step(X, y, len(batch))
             sums += self.tail
             on_step(len(batch))
@@ -102,11 +99,10 @@ class Trainer:
     def evaluate(self, data: Dataset) -> Array:
         """Loss, correct and rows, summed over all rows and ranks: no row is padded in or counted twice."""
         sums, piece_sums = np.zeros(self.loss.SUMS), np.zeros(self.loss.SUMS)
-        mine = share(len(data), self.comm.rank, self.comm.size)
-        for start in range(mine.start, mine.stop, _EVALUATE_ROWS):
-            rows = slice(start, min(start + _EVALUATE_ROWS, mine.stop))
-            X = self._X.rows(rows.stop - rows.start)
-            y = data.gather(rows, out=X)
+        reader = Reader(data, self.model.dtype)
+        mine = np.arange(len(data))[share(len(data), self.comm.rank, self.comm.size)]
+        for rows in batches(mine, _EVALUATE_ROWS):
+            X, y = reader.read(rows)
             self.loss.forward(self.model.forward(X), y, piece_sums)
             sums += piece_sums
         self.comm.allreduce_(sums)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ddp_numpy"
-FLOOR = {"errors", "files", "randomness", "threads"}  # what every room stands on
+FLOOR = {"buffers", "errors", "files", "randomness", "threads"}  # what every room stands on
 ROOMS = {"nn", "optim", "data", "comm", "checkpoint", "metrics"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(FLOOR | ROOMS - {"checkpoint"}, FLOOR),

@@ -4,7 +4,7 @@ import reference
 from tables import classified_rows
 
 from ddp_numpy import SGD, Dataset, Dense, InputError, ReLU, Sequential, SingleProcess, Trainer
-from ddp_numpy.data import batches, epoch_order
+from ddp_numpy.data import Reader, batches, epoch_order
 
 BATCH, LR, SEED = 16, 0.1, 5
 
@@ -25,10 +25,9 @@ def test_an_epochs_losses_are_those_of_the_reference() -> None:
     weights = [(layer.W.copy(), layer.b.copy()) for layer in ours.model.layers if isinstance(layer, Dense)]
     order = epoch_order(len(data), SEED, 1)
     expected = reference.train_epoch(weights, data.features / 255.0, data.labels, order, BATCH, LR)
-    losses, X = [], np.empty((BATCH, 12))
+    losses, reader = [], Reader(data, np.float64)
     for rows in batches(order, BATCH):
-        y = data.gather(rows, out=X[: len(rows)])
-        ours.train_step(X[: len(rows)], y, len(rows))
+        ours.train_step(*reader.read(rows), len(rows))
         losses.append(ours.tail[0] / ours.tail[2])
     assert len(losses) == 13  # the last batch of 8 rows too
     np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-10)

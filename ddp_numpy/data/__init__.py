@@ -1,7 +1,7 @@
 """From files to batches: readers, cache, split, sampler."""
 
-from ddp_numpy.data.dataset import Dataset
+from ddp_numpy.data.dataset import Dataset, Reader
 from ddp_numpy.data.load import load_data
 from ddp_numpy.data.sampler import batches, epoch_order, share
 
-__all__ = ["Dataset", "batches", "epoch_order", "load_data", "share"]
+__all__ = ["Dataset", "Reader", "batches", "epoch_order", "load_data", "share"]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ddp_numpy.buffers import RowBuffer
 from ddp_numpy.errors import InputError
 
 Array = npt.NDArray[Any]
@@ -14,7 +15,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Dataset:
-    """n rows of d features with a class each. Raw: features are divided when a batch is gathered, not before."""
+    """n rows of d features with a class each. Raw: a Reader divides features batch by batch."""
 
     features: Array  # (n, d), uint8 or float32
     labels: npt.NDArray[np.int64]  # (n,), 0..classes-1
@@ -24,10 +25,25 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def gather(self, rows: Array | slice, out: Array) -> npt.NDArray[np.int64]:
-        """Write the scaled features of these B rows into out (B, d); returns their labels (B,)."""
-        np.divide(self.features[rows], self.divisor, out=out)
-        return self.labels[rows]
+
+class Reader:
+    """Reads batches of a dataset into memory that the next batch overwrites."""
+
+    def __init__(self, data: Dataset, dtype: npt.DTypeLike) -> None:
+        """dtype: of the scaled features."""
+        self._data = data
+        self._divisor = data.divisor
+        self._raw = RowBuffer(data.features.shape[1:], data.features.dtype)
+        self._scaled = RowBuffer(data.features.shape[1:], dtype)
+
+    def read(self, rows: Array) -> tuple[Array, npt.NDArray[np.int64]]:
+        """The scaled features (B, d) and the labels (B,) of these row numbers (B,)."""
+        raw, X = self._raw.rows(len(rows)), self._scaled.rows(len(rows))
+        # Row numbers are in range by their making; mode="raise" would check them in a buffered copy.
+        np.take(self._data.features, rows, axis=0, out=raw, mode="clip")
+        np.copyto(X, raw)  # on its own, as a division of mixed types converts piece by piece
+        X /= self._divisor
+        return X, self._data.labels[rows]
 
 
 def compact_features(values: Array, path: Path, columns: list[str] | None = None) -> Array:

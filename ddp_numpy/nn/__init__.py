@@ -1,10 +1,10 @@
 """The network: layers, loss and model in pure NumPy. Knows of no rank, file or terminal."""
 
-from ddp_numpy.nn.layers import Array, Dense, Layer, ReLU, RowBuffer
+from ddp_numpy.nn.layers import Array, Dense, Layer, ReLU
 from ddp_numpy.nn.loss import SoftmaxCrossEntropy
 from ddp_numpy.nn.model import Sequential
 
 LAYERS: dict[str, type[Layer]] = {layer.__name__: layer for layer in (Dense, ReLU)}
 """The layers that a model file may name."""
 
-__all__ = ["LAYERS", "Array", "Dense", "Layer", "ReLU", "RowBuffer", "Sequential", "SoftmaxCrossEntropy"]
+__all__ = ["LAYERS", "Array", "Dense", "Layer", "ReLU", "Sequential", "SoftmaxCrossEntropy"]

@@ -8,21 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ddp_numpy.buffers import RowBuffer
+
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
-
-
-class RowBuffer:
-    """Memory for the rows of a batch, made once and made anew only when a larger batch comes."""
-
-    def __init__(self, shape: Shape, dtype: npt.DTypeLike) -> None:
-        self._memory: Array = np.empty((0, *shape), dtype)
-
-    def rows(self, n: int) -> Array:
-        """An array (n, *shape) with whatever values it had before."""
-        if n > len(self._memory):
-            self._memory = np.empty((n, *self._memory.shape[1:]), self._memory.dtype)
-        return self._memory[:n]
 
 
 class Layer:
@@ -114,8 +103,10 @@ class ReLU(Layer):
     def forward(self, X: Array, training: bool = False) -> Array:
         """X (B, *shape) -> Y, of X's shape."""
         np.greater(X, 0, out=self._positive.rows(len(X)))
-        return np.maximum(X, 0, out=self._Y.rows(len(X)))
+        Y: Array = np.maximum(X, 0, out=self._Y.rows(len(X)))
+        return Y
 
     def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
         """dY (B, *shape) -> dX, of dY's shape."""
-        return np.multiply(dY, self._positive.rows(len(dY)), out=self._dX.rows(len(dY)))
+        dX: Array = np.multiply(dY, self._positive.rows(len(dY)), out=self._dX.rows(len(dY)))
+        return dX

@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from ddp_numpy.nn.layers import Array, RowBuffer
+from ddp_numpy.buffers import RowBuffer
+from ddp_numpy.nn.layers import Array
 
 
 class SoftmaxCrossEntropy:
@@ -17,17 +18,23 @@ class SoftmaxCrossEntropy:
 
     def __init__(self, classes: int, dtype: npt.DTypeLike) -> None:
         self._probabilities = RowBuffer((classes,), dtype)
+        self._totals = RowBuffer((1,), dtype)
+        self._guesses = RowBuffer((), np.intp)
+        self._numbers = np.arange(0)
 
     def forward(self, logits: Array, y: Array, sums: Array) -> None:
         """logits (B, classes), y (B,) in 0..classes-1 -> sums (3,): loss in nats, correct, and B."""
-        rows = np.arange(len(y))
-        P = self._probabilities.rows(len(y))
-        np.subtract(logits, logits.max(axis=1, keepdims=True), out=P)  # exp() can't overflow at or below 0
+        rows = self._rows(len(y))
+        P, totals = self._probabilities.rows(len(y)), self._totals.rows(len(y))
+        guesses = logits.argmax(axis=1, out=self._guesses.rows(len(y)))
+        # exp() can't overflow at or below 0. The largest logits are quicker picked than searched for again.
+        np.subtract(logits, logits[rows, guesses][:, np.newaxis], out=P)
         shifted = P[rows, y]
-        totals = np.exp(P, out=P).sum(axis=1)
-        P /= totals[:, np.newaxis]
-        sums[0] = np.sum(np.log(totals) - shifted, dtype=np.float64)
-        sums[1] = np.count_nonzero(logits.argmax(axis=1) == y)
+        np.exp(P, out=P)
+        np.sum(P, axis=1, keepdims=True, out=totals)
+        P /= totals
+        sums[0] = np.sum(np.log(totals[:, 0]) - shifted, dtype=np.float64)
+        sums[1] = np.count_nonzero(guesses == y)
         sums[2] = len(y)
         self._y = y
 
@@ -37,6 +44,11 @@ class SoftmaxCrossEntropy:
         These B are the caller's share of the global rows. To be called once after a forward.
         """
         dlogits = self._probabilities.rows(len(self._y))
-        dlogits[np.arange(len(self._y)), self._y] -= 1
+        dlogits[self._rows(len(self._y)), self._y] -= 1
         dlogits /= global_rows
         return dlogits
+
+    def _rows(self, n: int) -> Array:
+        if n > len(self._numbers):
+            self._numbers = np.arange(n)
+        return self._numbers[:n]

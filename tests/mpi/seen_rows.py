@@ -2,28 +2,31 @@
 
 import json
 import sys
+from collections import defaultdict
 
 import numpy as np
 
-from ddp_numpy import SGD, Dataset, Dense, ReLU, Sequential, Trainer, load_data, world
+import ddp_numpy.trainer
+from ddp_numpy import SGD, Dense, ReLU, Sequential, Trainer, load_data, world
+from ddp_numpy.data import Reader
 
 
-class Recording(Dataset):
-    """Notes the rows that batches are gathered from."""
+class Recording(Reader):
+    """Notes the rows that batches are made of."""
 
-    def gather(self, rows, out):  # type: ignore[no-untyped-def]
-        seen.extend(np.asarray(rows).tolist())
-        return super().gather(rows, out)
+    def read(self, rows):  # type: ignore[no-untyped-def]
+        seen[len(self._data)].extend(rows.tolist())
+        return super().read(rows)
 
 
-seen: list[int] = []
+ddp_numpy.trainer.Reader = Recording  # type: ignore[misc]
+seen = defaultdict(list)  # by the length of the data
 comm = world()
 train, valid = load_data(sys.argv[1], comm, valid_fraction=float(sys.argv[2]))
-recording = Recording(train.features, train.labels, train.classes, train.divisor)
 trainer = Trainer(Sequential(Dense(8), ReLU(), Dense(train.classes)), SGD(0.1), comm)
 epochs = []
-for _ in trainer.fit(recording, valid, epochs=2):
-    parts = comm.gather(seen[:])
+for _ in trainer.fit(train, valid, epochs=2):
+    parts = comm.gather(seen[len(train)])
     epochs.append([row for part in parts or [] for row in part])
     seen.clear()
 _, correct, evaluated = trainer.evaluate(valid).tolist()

@@ -1,0 +1,20 @@
+"""Memory that is made once and used again for every batch."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+class RowBuffer:
+    """Memory for the rows of a batch, made anew only when a larger batch comes."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+        """shape: of one row."""
+        self._memory: npt.NDArray[Any] = np.empty((0, *shape), dtype)
+
+    def rows(self, n: int) -> npt.NDArray[Any]:
+        """An array (n, *shape) with whatever values it had before."""
+        if n > len(self._memory):
+            self._memory = np.empty((n, *self._memory.shape[1:]), self._memory.dtype)
+        return self._memory[:n]
