@@ -12,7 +12,7 @@ from click_option_group import optgroup
 import ddp_numpy
 from ddp_numpy.checkpoint import save_model
 from ddp_numpy.cli import config_option, run
-from ddp_numpy.comm import Communicator, is_launched
+from ddp_numpy.comm import Communicator, is_launched, world
 from ddp_numpy.data import load_data
 from ddp_numpy.errors import InputError
 from ddp_numpy.files import atomic_write
@@ -77,6 +77,10 @@ class Widths(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
 )
 @optgroup.option("--lr", type=PositiveFloat(), default=0.01, help="Learning rate of SGD.")
 @optgroup.option("--seed", type=click.IntRange(min=0), default=1, help="Of the split, the first weights, the order.")
+@optgroup.option(
+    "--comm", type=click.Choice(["auto", "node-shared", "allreduce"]), default="auto",
+    help="How ranks sum gradients: in memory that a node's ranks share, or by MPI's Allreduce.",
+)  # fmt: skip
 @optgroup.group("Output")
 @optgroup.option(
     "--out", type=click.Path(path_type=Path), metavar="FOLDER", show_default="runs/<time>",
@@ -87,10 +91,9 @@ class Widths(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
     "--config", type=click.Path(path_type=Path), metavar="FILE.toml", is_eager=True, callback=config_option,
     help="Options from a file (batch-size = 64 …); the command line wins.",
 )  # fmt: skip
-@click.pass_context
-def main(context: click.Context, /, **options: Any) -> None:
+def main(**options: Any) -> None:
     """Train a network on labelled rows: alone, or under mpirun on all ranks together, with the same result."""
-    train(options, context.obj)
+    train(options, world(options["comm"]))
 
 
 def train(options: dict[str, Any], comm: Communicator) -> None:
@@ -113,7 +116,8 @@ def train(options: dict[str, Any], comm: Communicator) -> None:
     report.fields(
         f"ddp_numpy {ddp_numpy.__version__}",
         {
-            "ranks": f"{comm.size} on {', '.join(hosts)}; {comm.library or 'one process, no MPI'}",
+            "ranks": f"{comm.size} on {', '.join(hosts)}; {comm.library or 'one process, no MPI'}"
+            + (f"; sums by {comm.sums}" if comm.sums else ""),
             "BLAS": describe_blas(),
             "data": f"{options['data']}: {len(train_data):,} rows to train, {len(valid_data):,} to validate, "
             f"{train_data.features.shape[1]:,} features (divided by {train_data.divisor:g}), "

@@ -27,10 +27,12 @@ class Trainer:
 
         Raises InputError for a batch size below 1.
         """
-        if batch_size < 1:
-            raise InputError(f"batch size {batch_size}: must be at least 1")
+        with comm.together():
+            if batch_size < 1:
+                raise InputError(f"batch size {batch_size}: must be at least 1")
         self.model, self.optimizer, self.comm = model, optimizer, comm
         self.batch_size, self.seed = batch_size, seed
+        self.exchange: Array = np.empty(0)  # made by prepare
 
     def prepare(self, train: Dataset) -> None:
         """Build the model for these rows, unless it is built, and give all ranks the same weights. Collective.
@@ -41,16 +43,18 @@ class Trainer:
         if model.input_shape is None:
             model.build(input_shape)
             model.initialize(generator(self.seed, "init"))
-        if model.input_shape != input_shape or model.output_shape != (train.classes,):
-            raise InputError(
-                f"the model maps {model.input_shape} to {model.output_shape}, "
-                f"but the data has features {input_shape} and {train.classes} classes"
-            )
+        with self.comm.together():
+            if model.input_shape != input_shape or model.output_shape != (train.classes,):
+                raise InputError(
+                    f"the model maps {model.input_shape} to {model.output_shape}, "
+                    f"but the data has features {input_shape} and {train.classes} classes"
+                )
         model.input_divisor = train.divisor
         self.comm.broadcast_(model.params)
         self.loss = SoftmaxCrossEntropy(train.classes, model.dtype)
         # The gradients and, in their tail, the loss sums: one vector, so that one collective moves both.
-        self.exchange = self.comm.empty(model.params.size + self.loss.SUMS, model.dtype)
+        if not self.exchange.size:
+            self.exchange = self.comm.empty(model.params.size + self.loss.SUMS, model.dtype)
         self.tail = self.exchange[model.params.size :]
         model.attach_grads(self.exchange[: model.params.size])
 

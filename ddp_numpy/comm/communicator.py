@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 
 
 class Communicator(Protocol):
-    """The ranks of a job. All methods but `empty` and `abort` are collective: every rank calls them, in one order."""
+    """The ranks of a job. All methods but `abort` are collective: every rank calls them, in one order."""
 
     rank: int
     """This process's number, 0..size-1. Rank 0 alone prints and writes files."""
@@ -23,6 +23,9 @@ class Communicator(Protocol):
     """How many processes train together."""
     library: str
     """The MPI library and its version, for people to read; empty where there is none."""
+
+    sums: str
+    """How `allreduce_` sums the vectors that `empty` made, for people to read; empty where there is nothing to sum."""
 
     def empty(self, n: int, dtype: npt.DTypeLike) -> Array:
         """An uninitialized vector (n,) in the memory that `allreduce_` is fastest on."""
@@ -80,7 +83,7 @@ class SingleProcess(Communicator):
     """A job of one rank: nothing to sum, nobody to tell."""
 
     def __init__(self) -> None:
-        self.rank, self.size, self.library = 0, 1, ""
+        self.rank, self.size, self.library, self.sums = 0, 1, "", ""
 
     def empty(self, n: int, dtype: npt.DTypeLike) -> Array:
         return np.empty(n, dtype)

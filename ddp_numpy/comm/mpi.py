@@ -1,5 +1,6 @@
-"""The communicator over MPI. The one place that imports mpi4py."""
+"""The communicator over MPI. The one place that imports mpi4py, and sets how MPI starts."""
 
+import os
 import socket
 import time
 from typing import NoReturn, TypeVar, cast
@@ -15,7 +16,10 @@ from ddp_numpy.errors import JobError
 mpi4py.rc.initialize = False
 mpi4py.rc.finalize = True
 
-from mpi4py import MPI  # noqa: E402
+# Open MPI's wheel prints an error of this component, which it then does without, for each window that is made.
+os.environ.setdefault("OMPI_MCA_osc", "^ucx")
+
+from mpi4py import MPI as MPI  # noqa: E402
 
 T = TypeVar("T")
 
@@ -38,6 +42,7 @@ class MPICommunicator(Communicator):
         self._comm = MPI.COMM_WORLD
         self.rank, self.size = self._comm.rank, self._comm.size
         self.library = library_version()
+        self.sums = "Allreduce"
 
     def empty(self, n: int, dtype: npt.DTypeLike) -> Array:
         return np.empty(n, dtype)

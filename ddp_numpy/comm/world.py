@@ -8,9 +8,12 @@ import sys
 import traceback
 import warnings
 from types import TracebackType
+from typing import Literal
 
 from ddp_numpy.comm.communicator import Communicator, SingleProcess
 from ddp_numpy.errors import InputError, JobError
+
+Sums = Literal["auto", "node-shared", "allreduce"]
 
 # What launchers tell the processes they start: (launcher, how many there are, which one this is). An mpirun inside
 # a Slurm job comes before Slurm. SLURM_NTASKS would not do: in a batch script it is set for a single process.
@@ -28,14 +31,17 @@ _REMEDY = (
 
 
 @functools.cache
-def world() -> Communicator:
+def world(sums: Sums = "auto") -> Communicator:
     """All the processes of this job: those that mpirun started together, or this one alone.
+
+    sums: how gradients are added up. "node-shared": in memory that the ranks of a node share; "allreduce": by the MPI
+    library; "auto": node-shared where that can be, else allreduce.
 
     One process needs neither mpi4py nor an MPI library. Under MPI an uncaught exception on any rank ends all of
     them. Raises InputError where a launcher started several processes that can't see each other.
     """
     launcher, launched, _ = _launched()
-    library, comm = _connect(launcher, launched)
+    library, comm = _connect(launcher, launched, sums)
     if comm is not None and comm.size > 1:
         sys.excepthook = functools.partial(_excepthook, comm)
         return comm
@@ -83,7 +89,7 @@ def _launched() -> tuple[str, int, int]:
     return "", 1, 0
 
 
-def _connect(launcher: str, launched: int) -> tuple[str, Communicator | None]:
+def _connect(launcher: str, launched: int, sums: Sums) -> tuple[str, Communicator | None]:
     """Start MPI where it is to be had. Returns the library's name, or why there is none, and the communicator."""
     if importlib.util.find_spec("mpi4py") is None:
         return "mpi4py is not installed", None
@@ -97,7 +103,11 @@ def _connect(launcher: str, launched: int) -> tuple[str, Communicator | None]:
         library = library_version()
         if launched > 1 and not _fits(launcher, library):
             raise InputError(f"{launcher} started {launched} processes, but mpi4py uses {library}: {_REMEDY}")
-        return library, MPICommunicator()
+        if sums == "allreduce":
+            return library, MPICommunicator()
+        from ddp_numpy.comm.node_shared import NodeSharedCommunicator
+
+        return library, NodeSharedCommunicator(required=sums == "node-shared")
 
 
 def _fits(launcher: str, library: str) -> bool:

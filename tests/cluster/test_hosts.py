@@ -26,15 +26,26 @@ def launch(cluster: Cluster, *arguments: str | Path, cwd: Path, timeout: float =
                    timeout=timeout)  # fmt: skip
 
 
-@pytest.mark.parametrize("how", ["--hosts", "--hostfile"])
-def test_two_hosts_train_what_one_rank_does(how: str, cluster: Cluster, folder: Path) -> None:
-    a, b = cluster.hosts
-    (folder / "hostfile").write_text(f"{a} slots=2  # first\n{b} slots=2\n")
-    where = (how, f"{a}:2,{b}:2" if how == "--hosts" else "hostfile")
+@pytest.mark.parametrize(
+    ("how", "slots", "sums"),
+    [
+        ("--hosts", (2, 2), "node-shared memory, Allreduce between 2 nodes"),
+        ("--hostfile", (2, 2), "node-shared memory, Allreduce between 2 nodes"),
+        ("--hosts", (3, 1), "node-shared memory, Allreduce between 2 nodes"),
+        ("--hosts", (1, 1), "Allreduce, as each node has one rank"),
+    ],
+)
+def test_two_hosts_train_what_one_rank_does(
+    how: str, slots: tuple[int, int], sums: str, cluster: Cluster, folder: Path
+) -> None:
+    (a, b), (slots_a, slots_b) = cluster.hosts, slots
+    (folder / "hostfile").write_text(f"{a} slots={slots_a}  # first\n{b} slots={slots_b}\n")
+    where = (how, f"{a}:{slots_a},{b}:{slots_b}" if how == "--hosts" else "hostfile")
     options = ("--data", "t.csv", "--epochs", "2", "--dtype", "float64", "--lr", "0.1")
     job = launch(cluster, "run", *where, *options, "--out", "two", cwd=folder)
     assert job.status == 0, job.err
-    assert f"4 on {a}, {b}; " in job.out
+    assert f"{sum(slots)} on {a}, {b}; " in job.out
+    assert f"sums by {sums}\n" in job.out
     alone = run_job(None, "-m", "ddp_numpy.train", *options, "--out", "one", cwd=folder)
     assert alone.status == 0, alone.err
     two, one = (load_model(folder / out / "model.npz").params for out in ("two", "one"))

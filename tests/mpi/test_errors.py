@@ -139,6 +139,25 @@ def test_a_mistake_that_one_rank_meets_ends_all(rank: int, agreed: str, tmp_path
         assert job.error_lines[0].startswith(f"error: rank {rank} on ")
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("Trainer(Sequential(Dense(2)), SGD(), comm, batch_size=0)", "batch size 0: must be at least 1"),
+        ("Trainer(Sequential(Dense(3)), SGD(), comm).prepare(data)", "the model maps (2,) to (3,), but the data has"),
+        ("load_data('gone.csv', comm)", "gone.csv: no such file or folder"),
+    ],
+)
+def test_a_mistake_in_a_script_ends_in_one_line(call: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        "import numpy as np\nfrom ddp_numpy import *\ncomm = world()\n"
+        f"data = Dataset(np.zeros((4, 2), np.uint8), np.array([0, 1, 0, 1]), 2, 255.0)\n{call}\n"
+    )
+    job = run_job(3, "script.py", cwd=tmp_path, timeout=20)
+    assert (job.status, job.out) == (2, "")
+    assert len(job.err.splitlines()) == 1, job.err
+    assert job.err.startswith(f"error: {message}")
+
+
 def test_ranks_started_with_different_options_follow_rank_0(tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", *classified_rows(40))
     (tmp_path / "start.py").write_text(

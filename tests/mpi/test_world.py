@@ -19,7 +19,7 @@ def test_ranks_that_mpirun_started(tmp_path: Path) -> None:
     job = run_job(3, "-c", SHOW, cwd=tmp_path)
     assert job.status == 0, job.err
     host = socket.gethostname()
-    assert sorted(job.out.splitlines()) == [f"{rank} 3 MPICommunicator ['{host}']" for rank in range(3)]
+    assert sorted(job.out.splitlines()) == [f"{rank} 3 NodeSharedCommunicator ['{host}']" for rank in range(3)]
 
 
 @pytest.mark.parametrize("ranks", [None, 1])

@@ -1,0 +1,87 @@
+"""Sums in memory that the ranks of a node share."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jobs import run_job, train
+from tables import classified_rows, write_csv
+
+from ddp_numpy import load_model
+
+# Every rank writes numbers of its own into a vector of `empty`, and compares their sum with one in float64.
+SUM = """
+import hashlib, sys
+import numpy as np
+from ddp_numpy import world
+comm = world()
+for dtype in (np.float32, np.float64):
+    for n in (1, 2, 3, 7, 1000, 109_389):
+        x = comm.empty(n, dtype)
+        for repeat in range(3):
+            streams = [np.random.default_rng((rank, n, repeat)) for rank in range(comm.size)]
+            parts = [stream.standard_normal(n).astype(dtype) for stream in streams]
+            x[...] = parts[comm.rank]
+            comm.allreduce_(x)
+            expected = np.sum(parts, axis=0, dtype=np.float64)
+            np.testing.assert_allclose(x, expected, rtol=0, atol=comm.size * 4 * np.finfo(dtype).eps)
+            digests = comm.broadcast(comm.gather(hashlib.sha256(x.tobytes()).hexdigest()))
+            assert len(set(digests)) == 1, "the same bits on every rank"
+y = np.full(3, comm.rank + 1.0)  # memory of the caller's own is summed too
+comm.allreduce_(y)
+assert (y == comm.size * (comm.size + 1) / 2).all()
+sys.stdout.write(f"{comm.sums}\\n")
+"""
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 5])
+def test_sums_are_right_and_the_same_on_all_ranks(ranks: int, tmp_path: Path) -> None:
+    job = run_job(ranks, "-c", SUM, cwd=tmp_path)
+    assert job.status == 0, job.err
+    assert job.out == "node-shared memory\n" * ranks
+
+
+def test_the_same_ranks_give_the_same_bits_again(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", *classified_rows(100))
+    digests = set()
+    for number in range(3):
+        job = train(3, "--data", "t.csv", "--epochs", "2", "--out", str(number), cwd=tmp_path)
+        assert "sums by node-shared memory" in job.out
+        digests.add(load_model(tmp_path / str(number) / "model.npz").digest())
+    assert len(digests) == 1
+
+
+def test_both_ways_of_summing_train_the_same_weights(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", *classified_rows(100))
+    params = []
+    for way, said in (("node-shared", "sums by node-shared memory"), ("allreduce", "sums by Allreduce")):
+        options = ("--data", "t.csv", "--epochs", "2", "--batch-size", "7", "--dtype", "float64")
+        job = train(3, *options, "--comm", way, "--out", way, cwd=tmp_path)
+        assert job.status == 0, job.err
+        assert said in job.out
+        params.append(load_model(tmp_path / way / "model.npz").params)
+    assert np.abs(params[0] - params[1]).max() <= 1e-12 * np.abs(params[0]).max()
+
+
+# That memory can't be shared is simulated: an MPI that can't share any would not start here.
+NO_SHARED_MEMORY = (
+    "from ddp_numpy.comm.mpi import MPI\n"
+    "class Window(MPI.Win):\n"
+    "    def Allocate_shared(*_, **__): raise MPI.Exception(MPI.ERR_NO_MEM)\n"
+    "MPI.Win = Window\n"
+    "from ddp_numpy.cli import run\nfrom ddp_numpy.train import main\nrun(main)\n"
+)
+
+
+@pytest.mark.parametrize("way", ["auto", "node-shared"])
+def test_where_no_memory_can_be_shared(way: str, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", *classified_rows(100))
+    (tmp_path / "job.py").write_text(NO_SHARED_MEMORY)
+    job = run_job(3, "job.py", "--data", "t.csv", "--epochs", "1", "--comm", way, cwd=tmp_path)
+    if way == "auto":
+        assert job.status == 0, job.err
+        assert "sums by Allreduce, as memory can't be shared (" in job.out
+    else:
+        assert (job.status, job.out) == (2, "")
+        assert len(job.err.splitlines()) == 1
+        assert job.err.startswith("error: --comm node-shared: Allreduce, as memory can't be shared (")
