@@ -14,7 +14,7 @@ from ddp_numpy.nn import Array, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import SGD
 from ddp_numpy.randomness import generator
 
-_EVALUATE_ROWS = 1024  # rows that a rank evaluates at a time
+_EVALUATE_ROWS = 64  # rows that a rank evaluates at a time: more take a tenth less time, and more memory than training
 
 
 class Trainer:

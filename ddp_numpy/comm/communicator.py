@@ -43,6 +43,10 @@ class Communicator(Protocol):
         """The root's object, pickled: for settings and small things, never on the hot path."""
         ...
 
+    def share(self, x: Array | None) -> Array:
+        """The array of rank 0 (others bring None) on every rank, read-only: one copy a node where that can be."""
+        ...
+
     def gather(self, obj: T, root: int = 0) -> list[T] | None:
         """Every rank's object, in rank order, at the root; None elsewhere."""
         ...
@@ -96,6 +100,10 @@ class SingleProcess(Communicator):
 
     def broadcast(self, obj: T, root: int = 0) -> T:
         return obj
+
+    def share(self, x: Array | None) -> Array:
+        assert x is not None
+        return x
 
     def gather(self, obj: T, root: int = 0) -> list[T] | None:
         return [obj]

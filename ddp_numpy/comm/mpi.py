@@ -56,6 +56,12 @@ class MPICommunicator(Communicator):
     def broadcast(self, obj: T, root: int = 0) -> T:
         return cast(T, self._comm.bcast(obj, root))
 
+    def share(self, x: Array | None) -> Array:
+        shape, dtype = self.broadcast((x.shape, x.dtype) if x is not None else ((), np.dtype("u1")))
+        copy = np.empty(shape, dtype) if x is None else x
+        self.broadcast_(copy)
+        return copy
+
     def gather(self, obj: T, root: int = 0) -> list[T] | None:
         return self._comm.gather(obj, root)
 

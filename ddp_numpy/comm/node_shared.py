@@ -5,6 +5,7 @@ from the start (MPI-3 shared windows; Hoefler et al. 2013, doi:10.1007/s00607-01
 has a communicator of its own, so that all of a node's ranks use its links at once.
 """
 
+import math
 from typing import Any, cast
 
 import numpy as np
@@ -28,19 +29,17 @@ class NodeSharedCommunicator(MPICommunicator):
 
     def empty(self, n: int, dtype: npt.DTypeLike) -> Array:
         """An uninitialized vector (n,), shared where it can be. Collective; the memory is kept until the job's end."""
-        if self._node is None:
-            self._meet()
-        assert self._node is not None
+        node = self._meet()
         window = self._allocate(n * np.dtype(dtype).itemsize) if self._slices else None
         if window is None:
             if self._required:
                 self.agree(InputError(f"--comm node-shared: {self.sums}; use --comm auto or allreduce"))
             return super().empty(n, dtype)
-        memories: list[Any] = [window.Shared_query(rank)[0] for rank in range(self._node.size)]
+        memories: list[Any] = [window.Shared_query(rank)[0] for rank in range(node.size)]
         vectors: list[Array] = [np.frombuffer(memory, dtype, n) for memory in memories]
-        mine = slice(n * self._node.rank // self._slices, n * (self._node.rank + 1) // self._slices)
-        parts = [vector[mine] for vector in vectors] if self._node.rank < self._slices else []
-        x = vectors[self._node.rank]
+        mine = slice(n * node.rank // self._slices, n * (node.rank + 1) // self._slices)
+        parts = [vector[mine] for vector in vectors] if node.rank < self._slices else []
+        x = vectors[node.rank]
         self._shared[id(x)] = x, window, parts
         return x
 
@@ -62,19 +61,41 @@ class NodeSharedCommunicator(MPICommunicator):
                 part[...] = total
         self._wait(window)  # until all slices are summed
 
-    def _meet(self) -> None:
-        """Find out who shares a node, and into how many slices a vector is cut: the fewest ranks that a node has."""
+    def share(self, x: Array | None) -> Array:
+        """One copy a node, in a window kept until the job's end; where none is to be had, one a rank."""
+        node = self._meet()
+        shape, dtype = self.broadcast((x.shape, x.dtype) if x is not None else ((), np.dtype("u1")))
+        leads = node.rank == 0
+        window = self._allocate(math.prod(shape) * dtype.itemsize if leads else 0) if self._slices else None
+        if window is None:
+            return super().share(x)
+        memory: Any = window.Shared_query(0)[0]
+        whole: Array = np.frombuffer(memory, dtype, math.prod(shape)).reshape(shape)
+        if x is not None:
+            whole[...] = x
+        if leads:
+            self._leaders.Bcast(whole)
+        self._wait(window)
+        whole.flags.writeable = False
+        return whole
+
+    def _meet(self) -> MPI.Intracomm:
+        """Find out, once, who shares a node, and how many slices vectors have: the fewest ranks that a node has."""
+        if self._node is not None:
+            return self._node
         self._node = node = cast(MPI.Intracomm, self._comm.Split_type(MPI.COMM_TYPE_SHARED))
         self._slices = self._comm.allreduce(node.size, MPI.MIN)
         nodes = self._comm.allreduce(int(node.rank == 0))
         has_slice = node.rank < self._slices
         across = self._comm.Split(node.rank if has_slice else MPI.UNDEFINED)
         self._across = across if has_slice and nodes > 1 else None
+        self._leaders = self._comm.Split(0 if node.rank == 0 else MPI.UNDEFINED)
         if self._comm.allreduce(node.size, MPI.MAX) == 1:
             self._slices = 0
             self.sums = "Allreduce, as each node has one rank"
         else:
             self.sums = "node-shared memory" + (f", Allreduce between {nodes} nodes" if nodes > 1 else "")
+        return node
 
     def _allocate(self, size: int) -> MPI.Win | None:
         """A window of so many bytes a rank; None, on every rank, where one of them can't have it."""

@@ -1,5 +1,7 @@
 """From a name or a path to the rows that train and the rows that validate."""
 
+import contextlib
+import ctypes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,14 +29,33 @@ def load_data(
     seed: int = 1,
     divisor: float | None = None,
 ) -> tuple[Dataset, Dataset]:
-    """The training and the validation rows of a source, the same on every rank; rank 0 alone reads. Collective.
+    """The training and the validation rows of a source, on every rank; rank 0 alone reads them. Collective.
 
     source: "digits" (bundled), "mnist" (downloaded once), or the path of a .csv, .csv.gz or .npz file or of a
     folder with MNIST's four IDX files. Folders have a validation split of their own; of the others valid_fraction
     is held out, by label and by seed. Features are divided by divisor; by default by 255 if all are whole numbers
     0..255, else by 1. Raises InputError, on every rank, for what can't be read or trained on.
     """
-    return comm.on_root(lambda: _load(source, label_column, valid_fraction, seed, divisor))
+    loaded: list[Dataset | None] = [None, None]
+    with comm.together():
+        if comm.rank == 0:
+            loaded = [*_load(source, label_column, valid_fraction, seed, divisor)]
+    train, valid = (_share(loaded.pop(0), comm) for _ in range(2))
+    _return_freed_memory()
+    return train, valid
+
+
+def _share(data: Dataset | None, comm: "Communicator") -> Dataset:
+    """Rank 0's dataset on every rank, its arrays once a node."""
+    classes, divisor = comm.broadcast((data.classes, data.divisor) if data else (0, 1.0))
+    features, labels = (comm.share(x) for x in ((data.features, data.labels) if data else (None, None)))
+    return Dataset(features, labels, classes, divisor)
+
+
+def _return_freed_memory() -> None:
+    """What reading needed and freed, glibc would keep for later: as much again as the data."""
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _load(

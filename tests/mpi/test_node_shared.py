@@ -85,3 +85,54 @@ def test_where_no_memory_can_be_shared(way: str, tmp_path: Path) -> None:
         assert (job.status, job.out) == (2, "")
         assert len(job.err.splitlines()) == 1
         assert job.err.startswith("error: --comm node-shared: Allreduce, as memory can't be shared (")
+
+
+SHARE = """
+import numpy as np
+from ddp_numpy import world
+comm = world()
+for x in (np.arange(12.0).reshape(3, 4), np.arange(5, dtype=np.uint8), np.zeros((0, 3), np.float32)):
+    y = comm.share(x if comm.rank == 0 else None)
+    assert y.dtype == x.dtype
+    np.testing.assert_array_equal(y, x)
+"""
+
+
+def test_shared_arrays_are_the_roots(tmp_path: Path) -> None:
+    for ranks in (None, 1, 2, 4):
+        job = run_job(ranks, "-c", SHARE, cwd=tmp_path)
+        assert job.status == 0, job.err
+
+
+MEMORY = """
+import sys
+import psutil
+from ddp_numpy import world, load_data
+comm = world(sys.argv[1])
+train, valid = load_data(sys.argv[2], comm)
+(train.features.sum(), valid.features.sum())  # a page counts once it is touched
+comm.agree(None)
+pss = comm.gather(psutil.Process().memory_full_info().pss)
+comm.agree(None)
+if comm.rank == 0:
+    print(sum(pss))
+"""
+
+
+def test_the_data_is_there_once(tmp_path: Path) -> None:
+    X = np.random.default_rng(0).integers(0, 256, (40_000, 784)).astype(np.uint8)
+    y = np.arange(len(X)) % 10
+    np.savez(tmp_path / "large.npz", X=X, y=y)
+    np.savez(tmp_path / "small.npz", X=X[:100], y=y[:100])
+
+    def copies(sums: str) -> float:
+        """How many times the large data is in the memory of three ranks."""
+        used = []
+        for name in ("large.npz", "small.npz"):
+            job = run_job(3, "-c", MEMORY, sums, name, cwd=tmp_path)
+            assert job.status == 0, job.err
+            used.append(int(job.out))
+        return (used[0] - used[1]) / X.nbytes
+
+    assert copies("auto") < 1.25
+    assert copies("allreduce") > 2.5  # the measure sees copies where they are
