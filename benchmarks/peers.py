@@ -1,0 +1,155 @@
+"""Compares speeds in one run, as ratios: these hold on a noisy machine where seconds don't.
+
+python -m benchmarks.peers --data data/train.csv --json peers.json
+"""
+
+import contextlib
+import importlib.util
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+_TIMEOUT = 300
+
+# (what, goal at batch 64, 256 and 1024) in the order of the table; how each is made of medians stands in `ratios`.
+_GOALS: dict[str, tuple[float | None, ...]] = {
+    "matrix products / step, 1 rank": (0.80, 0.85, 0.85),
+    "images/s, 2 ranks / 1": (1.5, 1.8, 1.95),
+    "images/s, 4 ranks / 2": (0.6, None, None),
+    "images/s over PyTorch, 1 rank": (2.0, 2.0, 1.4),
+    "images/s over PyTorch DDP, 2 ranks": (9, 5, 2.8),
+    "sum and update, Allreduce / node-shared, 2 ranks": (4, None, None),
+}
+_BATCHES = (64, 256, 1024)
+
+Measured = dict[tuple[str, int], dict[str, float]]
+"""(who, batch size) -> medians over rounds, in seconds."""
+
+
+def numpy_job(ranks: int, sums: str = "auto", threads: int = 1) -> Callable[..., dict[str, float]]:
+    """A way to measure this package."""
+
+    def run(data: str, batch: int, seconds: float) -> dict[str, float]:
+        beside = Path(sys.executable).with_name("mpirun")
+        command = [str(beside if beside.exists() else "mpirun"), "-n", str(ranks), sys.executable, "-m"]
+        options = ["--data", data, "--batch-size", str(batch), "--seconds", str(seconds), "--comm", sums]
+        return _result([*command, "benchmarks.step", *options], {"OMP_NUM_THREADS": str(threads)})
+
+    return run
+
+
+def torch_job(ranks: int) -> Callable[..., dict[str, float]]:
+    """A way to measure PyTorch."""
+
+    def run(data: str, batch: int, seconds: float) -> dict[str, float]:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        options = ["--data", data, "--batch-size", str(batch), "--seconds", str(seconds)]
+        command = [sys.executable, "-m", "benchmarks.torch_ddp", *options]
+        settings = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        with contextlib.ExitStack() as others:
+            for rank in range(1, ranks):
+                env = {**os.environ, **settings, "RANK": str(rank)}
+                other = others.enter_context(subprocess.Popen(command, env=env))
+                others.callback(_end, other)
+            return _result(command, {**settings, "RANK": "0"})
+
+    return run
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Give a rank time to end with the others; no rank may stay."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+    process.kill()
+
+
+def _result(command: list[str], settings: dict[str, str]) -> dict[str, float]:
+    env = {**os.environ, **settings}
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, timeout=_TIMEOUT, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def ratios(measured: Measured, batch: int) -> dict[str, float | None]:
+    """The table's ratios at one batch size; None where a part was not measured."""
+
+    def of(who: str, part: str) -> float | None:
+        return measured.get((who, batch), {}).get(part)
+
+    def ratio(a: float | None, b: float | None) -> float | None:
+        return a / b if a and b else None
+
+    values = (
+        ratio(of("1 rank", "products"), of("1 rank", "step")),
+        ratio(of("1 rank", "step"), of("2 ranks", "step")),
+        ratio(of("2 ranks", "step"), of("4 ranks", "step")),
+        ratio(of("PyTorch, 1 rank", "step"), of("1 rank", "step")),
+        ratio(of("PyTorch DDP, 2 ranks", "step"), of("2 ranks", "step")),
+        ratio(of("2 ranks, Allreduce", "sum_and_update"), of("2 ranks", "sum_and_update")),
+    )
+    return dict(zip(_GOALS, values, strict=True))
+
+
+@click.command()
+@click.option("--data", default="digits", show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Interleaved; medians count.")
+@click.option("--seconds", default=2.0, show_default=True, help="For each measurement.")
+@click.option("--batches", default=",".join(map(str, _BATCHES)), show_default=True)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures there.")
+def main(data: str, rounds: int, seconds: float, batches: str, json_file: Path | None) -> None:
+    """Measure this package and PyTorch DDP by turns, and print Markdown tables of images/s and of ratios."""
+    jobs: dict[str, Callable[..., dict[str, float]]] = {
+        "1 rank": numpy_job(1),
+        "1 rank, 2 BLAS threads": numpy_job(1, threads=2),
+        "2 ranks": numpy_job(2),
+        "2 ranks, Allreduce": numpy_job(2, sums="allreduce"),
+        "4 ranks": numpy_job(4),
+    }
+    if importlib.util.find_spec("torch"):
+        jobs |= {"PyTorch, 1 rank": torch_job(1), "PyTorch DDP, 2 ranks": torch_job(2)}
+    else:
+        click.echo("torch is not installed (pip install 'ddp_numpy[bench]'): measuring the rest.\n")
+    sizes = [int(size) for size in batches.split(",")]
+    found: dict[tuple[str, int], list[dict[str, float]]] = {}
+    for _ in range(rounds):
+        for batch in sizes:
+            for who, job in jobs.items():
+                found.setdefault((who, batch), []).append(job(data, batch, seconds))
+    measured: Measured = {
+        key: {part: statistics.median(run[part] for run in runs) for part in runs[0]} for key, runs in found.items()
+    }
+    speeds = [[who, *(f"{batch / measured[who, batch]['step']:,.0f}" for batch in sizes)] for who in jobs]
+    _print_table(["images/s", *map(str, sizes)], speeds)
+    cells = {batch: ratios(measured, batch) for batch in sizes}
+    rows = [[name, *(_cell(cells[batch][name], name, batch) for batch in sizes)] for name in _GOALS]
+    _print_table(["ratio", *map(str, sizes)], rows)
+    spread = statistics.median(max(r["step"] for r in runs) / min(r["step"] for r in runs) for runs in found.values())
+    click.echo(f"Medians of {rounds} interleaved rounds; slowest / fastest round: {spread:.2f} (median).")
+    if json_file is not None:
+        report: dict[str, Any] = {f"{who}, batch {batch}": runs for (who, batch), runs in found.items()}
+        json_file.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _cell(value: float | None, name: str, batch: int) -> str:
+    goal = dict(zip(_BATCHES, _GOALS[name], strict=True)).get(batch)
+    return "–" if value is None else f"{value:.2f}" + (f" (goal {goal:g})" if goal else "")
+
+
+def _print_table(head: list[str], rows: list[list[str]]) -> None:
+    click.echo(f"| {' | '.join(head)} |\n{'| --- ' * len(head)}|")
+    for row in rows:
+        click.echo(f"| {' | '.join(row)} |")
+    click.echo()
+
+
+if __name__ == "__main__":
+    main()

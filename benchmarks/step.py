@@ -1,0 +1,81 @@
+"""Under mpirun: how long a training step takes, and what of it is matrix products, sums and the update. Prints JSON."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import click
+import numpy as np
+
+from ddp_numpy import SGD, Dense, ReLU, Sequential, Trainer, load_data, world
+from ddp_numpy.comm.world import Sums
+from ddp_numpy.data import Reader, batches, epoch_order, share
+from ddp_numpy.nn import Array
+
+_BLOCK = 40  # calls that are timed together
+
+
+@click.command()
+@click.option("--data", default="digits")
+@click.option("--batch-size", type=int, default=64)
+@click.option("--comm", "sums", type=click.Choice(["auto", "node-shared", "allreduce"]), default="auto")
+@click.option("--seconds", type=float, default=2.0, help="How long to measure.")
+def main(data: str, batch_size: int, sums: Sums, seconds: float) -> None:
+    """Train the default network on whole batches and print medians, in seconds a step."""
+    comm = world(sums)
+    train, _ = load_data(data, comm)
+    model = Sequential(Dense(128), ReLU(), Dense(64), ReLU(), Dense(train.classes))
+    trainer = Trainer(model, SGD(0.01), comm, batch_size=batch_size)
+    trainer.prepare(train)
+    reader = Reader(train, model.dtype)
+    rows = whole_batches(len(train), batch_size)
+
+    def step() -> None:
+        X, y = reader.read(next(rows)[share(batch_size, comm.rank, comm.size)])
+        trainer.train_step(X, y, batch_size)
+
+    def sum_and_update() -> None:
+        trainer.exchange[...] = 0  # as in a step, where each rank has just written its own
+        comm.allreduce_(trainer.exchange)
+        trainer.optimizer.step(model.params, model.grads)
+
+    step()
+    parts: dict[str, Callable[[], object]] = {
+        "step": step,
+        "products": lambda: matrix_products(model),
+        "sum_and_update": sum_and_update,
+    }
+    times: dict[str, list[float]] = {name: [] for name in parts}
+    end = time.perf_counter() + seconds
+    while comm.broadcast(time.perf_counter() < end):  # all ranks stop after the same block
+        for name, part in parts.items():
+            start = time.perf_counter()
+            for _ in range(_BLOCK):
+                part()
+            times[name].append((time.perf_counter() - start) / _BLOCK)
+    if comm.rank == 0:
+        print(json.dumps({name: statistics.median(values) for name, values in times.items()}))
+
+
+def whole_batches(rows: int, batch_size: int) -> Iterator[Array]:
+    """The batches of one epoch after another, without the short last ones."""
+    epoch = 0
+    while True:
+        epoch += 1
+        yield from (batch for batch in batches(epoch_order(rows, 1, epoch), batch_size) if len(batch) == batch_size)
+
+
+def matrix_products(model: Sequential) -> None:
+    """The products of the last step once more: same shapes, same arrays, nothing between them."""
+    for number, layer in enumerate(model.layers):
+        if isinstance(layer, Dense):
+            Y = layer._Y.rows(len(layer._X))
+            np.matmul(layer._X, layer.W, out=Y)
+            np.matmul(layer._X.T, Y, out=layer.dW)
+            if number:
+                np.matmul(Y, layer.W.T, out=layer._dX.rows(len(Y)))
+
+
+if __name__ == "__main__":
+    main()

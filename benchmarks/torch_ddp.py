@@ -1,0 +1,72 @@
+"""One rank of PyTorch's DistributedDataParallel with gloo, on the same network, rows and batches. Prints JSON.
+
+Started by benchmarks.peers with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in the environment.
+"""
+
+import json
+import os
+import statistics
+import time
+
+import click
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from benchmarks.step import whole_batches
+from ddp_numpy import SingleProcess, load_data
+from ddp_numpy.data import share
+
+_BLOCK = 40
+
+
+@click.command()
+@click.option("--data", default="digits")
+@click.option("--batch-size", type=int, default=64)
+@click.option("--seconds", type=float, default=2.0)
+def main(data: str, batch_size: int, seconds: float) -> None:
+    """Train on whole batches and print the median seconds a step, gathering of rows included."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    train, _ = load_data(data, SingleProcess())
+    # Scaled before, as PyTorch's users do: its fastest way.
+    X = torch.from_numpy(train.features.astype(np.float32) / train.divisor)
+    y = torch.from_numpy(train.labels)
+    layers = (nn.Linear(X.shape[1], 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, train.classes))
+    model: nn.Module = nn.Sequential(*layers)
+    if size > 1:
+        dist.init_process_group("gloo")
+        model = DistributedDataParallel(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    loss_of = nn.CrossEntropyLoss()
+    rows = whole_batches(len(train), batch_size)
+
+    def step() -> None:
+        mine = torch.from_numpy(next(rows)[share(batch_size, rank, size)])
+        optimizer.zero_grad(set_to_none=True)
+        loss_of(model(X[mine]), y[mine]).backward()
+        optimizer.step()
+
+    for _ in range(_BLOCK):
+        step()
+    blocks = torch.tensor([0])
+    times: list[float] = []
+    while not blocks.item():
+        start = time.perf_counter()
+        for _ in range(_BLOCK):
+            step()
+        times.append((time.perf_counter() - start) / _BLOCK)
+        blocks[0] = int(sum(times) * _BLOCK > seconds)
+        if size > 1:
+            dist.broadcast(blocks, 0)  # all ranks stop after the same block
+    if rank == 0:
+        print(json.dumps({"step": statistics.median(times)}))
+    if size > 1:
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
