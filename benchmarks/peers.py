@@ -38,10 +38,9 @@ def numpy_job(ranks: int, sums: str = "auto", threads: int = 1) -> Callable[...,
     """A way to measure this package."""
 
     def run(data: str, batch: int, seconds: float) -> dict[str, float]:
-        beside = Path(sys.executable).with_name("mpirun")
-        command = [str(beside if beside.exists() else "mpirun"), "-n", str(ranks), sys.executable, "-m"]
+        command = [sys.executable, "-m", "launch", "run", "-n", str(ranks), "--threads", str(threads)]
         options = ["--data", data, "--batch-size", str(batch), "--seconds", str(seconds), "--comm", sums]
-        return _result([*command, "benchmarks.step", *options], {"OMP_NUM_THREADS": str(threads)})
+        return _result([*command, "-m", "benchmarks.step", *options], {})
 
     return run
 

@@ -31,9 +31,8 @@ def numbers(_: click.Context, __: click.Parameter, text: str) -> list[int]:
 
 def train(data: str, ranks: int, seed: int, folder: Path) -> tuple[list[dict[str, float]], np.ndarray]:
     """Train one job; returns its metrics, an object an epoch, and its weights."""
-    mpirun = Path(sys.executable).with_name("mpirun")
-    command = [mpirun if mpirun.exists() else "mpirun", "-n", str(ranks), sys.executable, "-m", "ddp_numpy.train"]
-    subprocess.run([*command, "--quiet", "--data", data, "--seed", str(seed), "--out", folder], check=True)
+    command = [sys.executable, "-m", "launch", "run", "-n", str(ranks), "--quiet"]
+    subprocess.run([*command, "--data", data, "--seed", str(seed), "--out", folder], check=True)
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines], load_model(folder / "model.npz").params
 

@@ -19,6 +19,9 @@ _MARK = "DDP_NUMPY_TEST_JOB"
 _GONE_SECONDS = 10  # how long processes may take to vanish after mpirun has ended
 
 
+RANK_1_FAILS = (
+    "from ddp_numpy import world\ncomm = world()\nif comm.rank == 1:\n    raise ValueError('boom')\ncomm.agree(None)\n"
+)
 # Ranks that say they are there, and stay.
 STAY = (
     "import sys, time\nfrom ddp_numpy import world\ncomm = world()\n"

@@ -1,7 +1,7 @@
 """Sums in memory that the ranks of a node share: each adds up its slice of all their vectors, in place.
 
 A library's Allreduce copies what it is given into shared memory of its own, and out again. Here the vectors lie there
-from the start (MPI-3 shared windows; Hoefler et al. 2013, doi:10.1007/s00607-013-0324-2). Between nodes each slice
+from the start (MPI-3 shared windows; Hoefler et al., MPI + MPI, Computing 95, 2013). Between nodes each slice
 has a communicator of its own, so that all of a node's ranks use its links at once.
 """
 

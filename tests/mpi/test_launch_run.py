@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from jobs import STAY, Job, gone_within, run_job, staying
+from jobs import RANK_1_FAILS, STAY, Job, gone_within, run_job, staying
 from tables import classified_rows, write_csv
 from terminals import on_terminal
 
@@ -83,10 +83,7 @@ def test_the_exit_status_is_the_jobs(folder: Path) -> None:
 
 
 def test_errors_carry_rank_and_host(folder: Path) -> None:
-    (folder / "fail.py").write_text(
-        "from ddp_numpy import world\ncomm = world()\n"
-        "if comm.rank == 1:\n    raise ValueError('boom')\ncomm.agree(None)\n"
-    )
+    (folder / "fail.py").write_text(RANK_1_FAILS)
     job = launch("run", "-n", "3", "-m", "fail", cwd=folder)
     assert job.status == 1
     assert re.search(r"^rank 1 on \S+: ValueError: boom$", job.err, re.MULTILINE), job.err

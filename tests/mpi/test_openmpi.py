@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from jobs import STAY, Job, gone_within, mpirun, run_job, staying
+from jobs import RANK_1_FAILS, STAY, Job, gone_within, mpirun, run_job, staying
 from tables import classified_rows, write_csv
 
 from ddp_numpy import load_model
@@ -69,10 +69,7 @@ def test_a_mistake_is_one_line_of_ours(folder: Path) -> None:
 
 
 def test_errors_carry_rank_and_host(folder: Path) -> None:
-    (folder / "fail.py").write_text(
-        "from ddp_numpy import world\ncomm = world()\n"
-        "if comm.rank == 1:\n    raise ValueError('boom')\ncomm.agree(None)\n"
-    )
+    (folder / "fail.py").write_text(RANK_1_FAILS)
     job = launch("run", "-n", "3", "-m", "fail", cwd=folder)
     assert job.status == 1
     assert re.search(r"^rank 1 on \S+: ValueError: boom$", job.err, re.MULTILINE), job.err
