@@ -81,7 +81,7 @@ def test_the_launchers_end_is_every_ranks(end: signal.Signals, folder: Path) -> 
     with staying(folder, 3, python=PYTHON) as job:
         job.send_signal(end)
         assert gone_within(5, folder)
-        assert job.wait(1) == (128 + end if end != signal.SIGKILL else -end)
+        assert job.wait(5) == (128 + end if end != signal.SIGKILL else -end)
 
 
 def test_a_killed_mpirun_takes_the_ranks_along(folder: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_killed_mpirun_takes_the_ranks_along(folder: Path) -> None:
         (mpirun_process,) = psutil.Process(job.pid).children()
         mpirun_process.kill()
         assert gone_within(5, folder)
-        assert job.wait(1) == 128 + signal.SIGKILL
+        assert job.wait(5) == 128 + signal.SIGKILL
 
 
 def test_the_doctor_finds_nothing_wrong(folder: Path) -> None:
