@@ -5,6 +5,7 @@ import importlib.util
 import os
 import socket
 import sys
+import time
 import traceback
 import warnings
 from types import TracebackType
@@ -12,6 +13,9 @@ from typing import Literal
 
 from ddp_numpy.comm.communicator import Communicator, SingleProcess
 from ddp_numpy.errors import InputError, JobError
+
+# Open MPI ends a job when the first of its processes exits with an error; that one should be the one that says it.
+_SPEAK_SECONDS = 1.0
 
 Sums = Literal["auto", "node-shared", "allreduce"]
 
@@ -66,6 +70,8 @@ def end_job(error: BaseException, comm: Communicator | None) -> int:
         if comm is None or comm.size == 1 or error.agreed:
             if is_reporter(comm):
                 print(f"error: {error}", file=sys.stderr, flush=True)
+            elif comm is None:
+                time.sleep(_SPEAK_SECONDS)
             return error.exit_status
         print(f"error: {_where(comm)}: {error}", file=sys.stderr, flush=True)
         comm.abort(error.exit_status)
