@@ -14,7 +14,7 @@ from launch import job as jobs
 from launch.doctor import FAIL, PASS, WARN, examine
 from launch.errors import LaunchError
 from launch.flavours import FLAVOURS, Job, find
-from launch.options import Launch, check_module, job_options, rank_program
+from launch.options import THREADS_VARIABLE, Launch, check_module, job_options, rank_program
 from launch.sbatch import Allocation, script
 
 _module_option = click.option("-m", "module", default="ddp_numpy.train", metavar="MODULE", help="What each rank runs.")
@@ -127,7 +127,7 @@ def sbatch_command(
     job = Job(
         ranks=nodes * ntasks_per_node,
         program=rank_program(flavour, module, arguments, None),
-        env={"OMP_NUM_THREADS": str(threads)},
+        env={THREADS_VARIABLE: str(threads)},
     )
     click.echo(script(allocation, flavour, path, job), nl=False)
 

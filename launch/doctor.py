@@ -71,7 +71,7 @@ def _failed_job(said: str, status: int) -> Check:
 
 def _versions(ranks: list[Facts]) -> Iterator[Check]:
     for name in ranks[0]["versions"]:
-        found = _by_value(ranks, lambda facts, name=name: facts["versions"][name])  # type: ignore[misc]
+        found = _hosts_by(ranks, lambda facts, name=name: facts["versions"][name])  # type: ignore[misc]
         if len(found) == 1:
             yield Check(PASS, name, next(iter(found)))
         else:
@@ -79,7 +79,7 @@ def _versions(ranks: list[Facts]) -> Iterator[Check]:
 
 
 def _cores(ranks: list[Facts]) -> Iterator[Check]:
-    for host, there in _by_value(ranks, lambda facts: facts["host"], whole=True).items():
+    for host, there in _by_host(ranks).items():
         threads, cores = sum(facts["threads"] for facts in there), max(facts["cores"] for facts in there)
         found = f"{host}: {_count(len(there), 'rank')}, {_count(threads, 'thread')}, {_count(cores, 'core')}"
         if threads > cores:
@@ -89,7 +89,7 @@ def _cores(ranks: list[Facts]) -> Iterator[Check]:
 
 
 def _shared_memory(ranks: list[Facts]) -> Iterator[Check]:
-    for host, there in _by_value(ranks, lambda facts: facts["host"], whole=True).items():
+    for host, there in _by_host(ranks).items():
         free = there[0]["shared_memory_bytes"]
         if free is None:
             yield Check(WARN, "/dev/shm", f"{host}: has none", "ranks of a host then talk more slowly")
@@ -108,11 +108,11 @@ def _names(ranks: list[Facts]) -> Iterator[Check]:
         status = FAIL if any(host != name for host, name in missing) else WARN
         yield Check(status, "host names", found, "add the names to DNS or to /etc/hosts")
     else:
-        yield Check(PASS, "host names", ", ".join(_by_value(ranks, lambda facts: facts["host"])))
+        yield Check(PASS, "host names", ", ".join(_by_host(ranks)))
 
 
 def _data(ranks: list[Facts]) -> Iterator[Check]:
-    found = _by_value(ranks, lambda facts: facts["data_sha256"])
+    found = _hosts_by(ranks, lambda facts: facts["data_sha256"])
     (first, *others) = found
     if first is None:
         return
@@ -131,11 +131,19 @@ def _bandwidths(times: list[dict[str, float]], ranks: int) -> list[dict[str, flo
     return rows
 
 
-def _by_value(ranks: list[Facts], key: Callable[[Facts], Any], whole: bool = False) -> dict[Any, list[Any]]:
-    """The ranks' hosts, or with `whole` all their facts, under each value that the key has among them."""
-    found: dict[Any, list[Any]] = {}
+def _by_host(ranks: list[Facts]) -> dict[str, list[Facts]]:
+    """The facts of the ranks on each host."""
+    found: dict[str, list[Facts]] = {}
     for facts in ranks:
-        found.setdefault(key(facts), []).append(facts if whole else facts["host"])
+        found.setdefault(facts["host"], []).append(facts)
+    return found
+
+
+def _hosts_by(ranks: list[Facts], key: Callable[[Facts], Any]) -> dict[Any, list[str]]:
+    """The hosts, in the order of ranks, where the key has each of its values."""
+    found: dict[Any, list[str]] = {}
+    for facts in ranks:
+        found.setdefault(key(facts), []).append(facts["host"])
     return found
 
 

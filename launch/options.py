@@ -23,7 +23,7 @@ from launch.job import Process
 F = TypeVar("F", bound=Callable[..., Any])
 
 _REACH_SECONDS = 20.0  # what a host may take to start a process
-_THREADS = "OMP_NUM_THREADS"
+THREADS_VARIABLE = "OMP_NUM_THREADS"
 
 _OPTIONS = (
     click.option("-n", "--np", "ranks", type=click.IntRange(min=1), help="Ranks; else all slots, tasks or cores."),
@@ -127,12 +127,12 @@ class Launch:
 
     def _thread_setting(self, threads: str | None) -> dict[str, str]:
         if threads is None:
-            return {_THREADS: os.environ.get(_THREADS, "1")}
+            return {THREADS_VARIABLE: os.environ.get(THREADS_VARIABLE, "1")}
         if threads == "auto":
-            return {_THREADS: str(max(1, _cores() // max(self._ranks_a_host())))}
+            return {THREADS_VARIABLE: str(max(1, _cores() // max(self._ranks_a_host())))}
         if not threads.isdecimal() or int(threads) < 1:
             raise LaunchError(f"--threads: {threads!r} is not a whole number above 0 or auto")
-        return {_THREADS: threads}
+        return {THREADS_VARIABLE: threads}
 
     def _ranks_a_host(self) -> list[int]:
         return [count for _, count in self.placement] or [self.ranks]

@@ -40,6 +40,7 @@ def load_data(
     with comm.together():
         if comm.rank == 0:
             loaded = [*_load(source, label_column, valid_fraction, seed, divisor)]
+    # Popped, so that rank 0's own arrays are freed once the shared ones are there.
     train, valid = (_share(loaded.pop(0), comm) for _ in range(2))
     _return_freed_memory()
     return train, valid
