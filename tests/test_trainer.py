@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import reference
@@ -50,6 +52,28 @@ def test_fit_reports_what_it_did() -> None:
     assert last.valid_loss == pytest.approx(-log_p[range(41), valid.labels].mean(), abs=1e-12)
     assert last.images_per_second > 0
     assert last.seconds > 203 / last.images_per_second
+
+
+def test_a_step_allocates_next_to_nothing() -> None:
+    data, model = dataset(64), Sequential(Dense(128), ReLU(), Dense(64), ReLU(), Dense(4))
+    ours = Trainer(model, SGD(LR), SingleProcess(), batch_size=64)
+    ours.prepare(data)
+    reader, rows = Reader(data, model.dtype), np.arange(64)
+
+    def step() -> None:
+        ours.train_step(*reader.read(rows), 64)
+
+    step()  # makes the buffers
+    tracemalloc.start()
+    try:
+        step()
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        step()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 4096
 
 
 def test_evaluation_counts_every_row_once_in_pieces_of_any_size() -> None:

@@ -32,7 +32,7 @@ class Reader:
     def __init__(self, data: Dataset, dtype: npt.DTypeLike) -> None:
         """dtype: of the scaled features."""
         self._data = data
-        self._divisor = data.divisor
+        self._scale = 1 / data.divisor
         self._raw = RowBuffer(data.features.shape[1:], data.features.dtype)
         self._scaled = RowBuffer(data.features.shape[1:], dtype)
 
@@ -41,8 +41,8 @@ class Reader:
         raw, X = self._raw.rows(len(rows)), self._scaled.rows(len(rows))
         # Row numbers are in range by their making; mode="raise" would check them in a buffered copy.
         np.take(self._data.features, rows, axis=0, out=raw, mode="clip")
-        np.copyto(X, raw)  # on its own, as a division of mixed types converts piece by piece
-        X /= self._divisor
+        np.copyto(X, raw)  # on its own, as a product of mixed types converts piece by piece
+        X *= self._scale
         return X, self._data.labels[rows]
 
 

@@ -17,38 +17,42 @@ class SoftmaxCrossEntropy:
     """How many numbers `forward` adds up: the loss, the rows classified correctly, the rows."""
 
     def __init__(self, classes: int, dtype: npt.DTypeLike) -> None:
+        self._classes = classes
         self._probabilities = RowBuffer((classes,), dtype)
-        self._totals = RowBuffer((1,), dtype)
+        self._totals = RowBuffer((classes,), dtype)
+        self._ones = np.ones((classes, classes), dtype)
         self._guesses = RowBuffer((), np.intp)
-        self._numbers = np.arange(0)
+        self._firsts = np.arange(0)
 
     def forward(self, logits: Array, y: Array, sums: Array) -> None:
         """logits (B, classes), y (B,) in 0..classes-1 -> sums (3,): loss in nats, correct, and B."""
-        rows = self._rows(len(y))
         P, totals = self._probabilities.rows(len(y)), self._totals.rows(len(y))
+        firsts = self._row_firsts(len(y))
+        self._right = firsts + y
         guesses = logits.argmax(axis=1, out=self._guesses.rows(len(y)))
         # exp() can't overflow at or below 0. The largest logits are quicker picked than searched for again.
-        np.subtract(logits, logits[rows, guesses][:, np.newaxis], out=P)
-        shifted = P[rows, y]
+        np.copyto(P, logits.take(firsts + guesses)[:, np.newaxis])
+        np.subtract(logits, P, out=P)
+        shifted = P.take(self._right)
         np.exp(P, out=P)
-        np.sum(P, axis=1, keepdims=True, out=totals)
+        np.matmul(P, self._ones, out=totals)  # each row's sum, once a class: quicker than np.sum and a broadcast
         P /= totals
-        sums[0] = np.sum(np.log(totals[:, 0]) - shifted, dtype=np.float64)
+        sums[0] = np.sum(np.log(totals[:, 0]) - shifted)
         sums[1] = np.count_nonzero(guesses == y)
         sums[2] = len(y)
-        self._y = y
 
     def backward(self, global_rows: int) -> Array:
         """The gradient (B, classes) at the last forward's logits of the mean loss over global_rows rows.
 
         These B are the caller's share of the global rows. To be called once after a forward.
         """
-        dlogits = self._probabilities.rows(len(self._y))
-        dlogits[self._rows(len(self._y)), self._y] -= 1
+        dlogits = self._probabilities.rows(len(self._right))
+        dlogits.reshape(-1)[self._right] -= 1
         dlogits /= global_rows
         return dlogits
 
-    def _rows(self, n: int) -> Array:
-        if n > len(self._numbers):
-            self._numbers = np.arange(n)
-        return self._numbers[:n]
+    def _row_firsts(self, n: int) -> Array:
+        """Where n rows begin in a flat (n * classes,)."""
+        if n > len(self._firsts):
+            self._firsts = np.arange(n) * self._classes
+        return self._firsts[:n]
