@@ -25,9 +25,7 @@ def cached(path: Path, options: str, read: Callable[[], tuple[Array, Array]]) ->
     The key is the absolute path, the options, the size and the modification time. A newer entry replaces the
     old one of the same path. A cache that can't be read or written costs time, never the job.
     """
-    status = path.stat()
-    source = hashlib.sha256(f"{_FORMAT}\0{path.resolve()}\0{options}".encode()).hexdigest()[:16]
-    entry = cache_folder() / "tables" / f"{source}-{status.st_size}-{status.st_mtime_ns}.npy"
+    source, entry = _entry(path, options)
     with contextlib.suppress(OSError, ValueError, EOFError):
         table = np.load(entry, allow_pickle=False)
         return np.ascontiguousarray(table["features"]), np.ascontiguousarray(table["label"])
@@ -38,6 +36,18 @@ def cached(path: Path, options: str, read: Callable[[], tuple[Array, Array]]) ->
             if other != entry:
                 other.unlink()
     return features, labels
+
+
+def is_cached(path: Path, options: str) -> bool:
+    """Whether `cached` would find an entry, whole or not."""
+    return _entry(path, options)[1].exists()
+
+
+def _entry(path: Path, options: str) -> tuple[str, Path]:
+    """The name of a path with its options, and the file that keeps what is read from it now."""
+    status = path.stat()
+    source = hashlib.sha256(f"{_FORMAT}\0{path.resolve()}\0{options}".encode()).hexdigest()[:16]
+    return source, cache_folder() / "tables" / f"{source}-{status.st_size}-{status.st_mtime_ns}.npy"
 
 
 def _store(entry: Path, features: Array, labels: Array) -> None:

@@ -38,15 +38,16 @@ def read_csv(path: Path, label_column: str | None = None) -> tuple[Array, Array]
         raise InputError(f"{path}: not a text file; give a CSV file, gzipped ones as .csv.gz") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: the gzip file is cut short or damaged ({error}); copy it again") from None
-    _check_shape(table, path)
-    label = _label_column(table, path, label_column)
+    check_shape(table, path)
+    label = choose_label_column(table, path, label_column)
     _check_numbers(table, path)
     features = table.drop(columns=label)
     labels = check_labels(table[label].to_numpy(), path)
     return compact_features(features.to_numpy(), path, list(features.columns)), labels
 
 
-def _check_shape(table: "pd.DataFrame", path: Path) -> None:
+def check_shape(table: "pd.DataFrame", path: Path) -> None:
+    """Raise InputError unless there is a header line, at least two columns and a row."""
     if all(_is_number(name) for name in table.columns):
         raise InputError(f"{path}: its first line holds numbers; add a header line that names the columns")
     if len(table.columns) < 2:
@@ -55,7 +56,8 @@ def _check_shape(table: "pd.DataFrame", path: Path) -> None:
         raise InputError(f"{path}: has a header line but no rows")
 
 
-def _label_column(table: "pd.DataFrame", path: Path, wanted: str | None) -> str:
+def choose_label_column(table: "pd.DataFrame", path: Path, wanted: str | None) -> str:
+    """The column named, else the one called `label`, else the first. Raises InputError if it can't be that one."""
     if wanted is not None and wanted not in table.columns:
         some = ", ".join(map(str, table.columns[:5])) + (" …" if len(table.columns) > 5 else "")
         raise InputError(f"{path}: no label column {wanted!r}; its columns are {some}: choose with --label-column")

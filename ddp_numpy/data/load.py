@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ddp_numpy.data.cache import cached
+from ddp_numpy.data.cache import cached, is_cached
 from ddp_numpy.data.csv import read_csv
+from ddp_numpy.data.csv_parts import read_csv_together
 from ddp_numpy.data.dataset import Array, Dataset, check_labels
 from ddp_numpy.data.idx import TRAIN, VALIDATION, read_idx_split
 from ddp_numpy.data.mnist import bundled_digits, download_mnist
@@ -18,6 +19,9 @@ from ddp_numpy.errors import InputError
 
 if TYPE_CHECKING:
     from ddp_numpy.comm import Communicator
+
+Table = tuple[Array, Array]
+"""Features (n, d) and labels (n,)."""
 
 
 def load_data(
@@ -29,7 +33,9 @@ def load_data(
     seed: int = 1,
     divisor: float | None = None,
 ) -> tuple[Dataset, Dataset]:
-    """The training and the validation rows of a source, on every rank; rank 0 alone reads them. Collective.
+    """The training and the validation rows of a source, on every rank. Collective.
+
+    Rank 0 reads them; a large CSV file is parsed by all ranks that have it.
 
     source: "digits" (bundled), "mnist" (downloaded once), or the path of a .csv, .csv.gz or .npz file or of a
     folder with MNIST's four IDX files. Folders have a validation split of their own; of the others valid_fraction
@@ -38,8 +44,9 @@ def load_data(
     """
     loaded: list[Dataset | None] = [None, None]
     with comm.together():
+        parsed = _parse_together(Path(source), label_column, comm)
         if comm.rank == 0:
-            loaded = [*_load(source, label_column, valid_fraction, seed, divisor)]
+            loaded = [*_load(source, label_column, valid_fraction, seed, divisor, parsed)]
     # Popped, so that rank 0's own arrays are freed once the shared ones are there.
     train, valid = (_share(loaded.pop(0), comm) for _ in range(2))
     _return_freed_memory()
@@ -59,11 +66,25 @@ def _return_freed_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def _parse_together(path: Path, label_column: str | None, comm: "Communicator") -> Table | None:
+    """A CSV file that rank 0 has, but not in its cache, parsed by all ranks; None where rank 0 is to read alone."""
+    worth = False
+    if comm.rank == 0 and comm.size > 1 and _is_csv(path):
+        with contextlib.suppress(OSError):
+            worth = not is_cached(path, _csv_options(label_column))
+    return read_csv_together(path, label_column, comm) if comm.broadcast(worth) else None
+
+
 def _load(
-    source: str, label_column: str | None, valid_fraction: float, seed: int, divisor: float | None
+    source: str,
+    label_column: str | None,
+    valid_fraction: float,
+    seed: int,
+    divisor: float | None,
+    parsed: Table | None,
 ) -> tuple[Dataset, Dataset]:
     try:
-        train, valid = _read(source, label_column, valid_fraction, seed)
+        train, valid = _read(source, label_column, valid_fraction, seed, parsed)
     except OSError as error:
         raise InputError(f"{error.filename or source}: {error.strerror or error}") from error
     if divisor is None:
@@ -73,8 +94,8 @@ def _load(
 
 
 def _read(
-    source: str, label_column: str | None, valid_fraction: float, seed: int
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    source: str, label_column: str | None, valid_fraction: float, seed: int, parsed: Table | None
+) -> tuple[Table, Table]:
     path = Path(source)
     if source == "digits":
         return _read_idx_folder(bundled_digits())
@@ -84,8 +105,8 @@ def _read(
         raise InputError(f"{path}: no such file or folder; --data takes a path, 'digits' or 'mnist'")
     if path.is_dir():
         return _read_idx_folder(path)
-    if path.name.endswith((".csv", ".csv.gz")):
-        X, y = cached(path, f"label={label_column}", lambda: read_csv(path, label_column))
+    if _is_csv(path) or path.name.endswith(".csv.gz"):
+        X, y = cached(path, _csv_options(label_column), lambda: parsed or read_csv(path, label_column))
     elif path.name.endswith(".npz"):
         X, y = read_npz(path)
     else:
@@ -94,7 +115,16 @@ def _read(
     return (X[train], y[train]), (X[valid], y[valid])
 
 
-def _read_idx_folder(folder: Path) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+def _is_csv(path: Path) -> bool:
+    return path.name.endswith(".csv")
+
+
+def _csv_options(label_column: str | None) -> str:
+    """What, besides the file, decides what is read from it."""
+    return f"label={label_column}"
+
+
+def _read_idx_folder(folder: Path) -> tuple[Table, Table]:
     (X, y), (valid_X, valid_y) = read_idx_split(folder, TRAIN), read_idx_split(folder, VALIDATION)
     y = check_labels(y, folder / TRAIN)
     if X.shape[1] != valid_X.shape[1]:
