@@ -11,6 +11,8 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ _GOALS: dict[str, tuple[float | None, ...]] = {
     "images/s over PyTorch, 1 rank": (2.0, 2.0, 1.4),
     "images/s over PyTorch DDP, 2 ranks": (9, 5, 2.8),
     "sum and update, Allreduce / node-shared, 2 ranks": (4, None, None),
+    "KiB that a step allocates, 1 rank": (4, None, None),
 }
 _BATCHES = (64, 256, 1024)
 
@@ -64,6 +67,43 @@ def torch_job(ranks: int) -> Callable[..., dict[str, float]]:
     return run
 
 
+def loading_figures(data: str, rounds: int) -> dict[str, float]:
+    """What reading and keeping the data costs, as medians over rounds; each name tells its goal."""
+    found: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        few = Path(folder) / "few.csv"
+        row = ",".join(["255"] * 784)
+        few.write_text("\n".join(["label," + row.replace("255", "x"), *(f"{k % 10},{row}" for k in range(100))]) + "\n")
+        few_cached = {"XDG_CACHE_HOME": folder}
+        _result(_loading_job(str(few), 1), few_cached)  # parsing takes memory of its own
+        for number in range(rounds):
+            figures, first_read = {}, {}
+            for ranks in (1, 2):
+                settings = {"XDG_CACHE_HOME": f"{folder}/{number}-{ranks}"}
+                first_read[ranks] = _result(_loading_job(data, ranks), settings)["seconds"]
+            if data.endswith(".csv"):
+                figures["first read of the data, 1 rank / 2 (goal 1.7)"] = first_read[1] / first_read[2]
+            for ranks in (1, 2, 4):
+                whole = _result(_loading_job(data, ranks), settings)
+                small = _result(_loading_job(str(few), ranks), few_cached)
+                name = f"copies of the data in memory, {ranks} rank{'s' * (ranks > 1)} (goal 1.1)"
+                figures[name] = (whole["pss"] - small["pss"]) / whole["bytes"]
+            start = time.time()
+            first_step = _result(_loading_job(data, 2), settings)["first_step"] - start
+            start = time.time()
+            subprocess.run([sys.executable, "-c", "from mpi4py import MPI"], check=True)
+            name = "seconds to the first step of 2 ranks, data cached, less a bare start of MPI (goal 1.0)"
+            figures[name] = first_step - (time.time() - start)
+            for name, value in figures.items():
+                found.setdefault(name, []).append(value)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def _loading_job(data: str, ranks: int) -> list[str]:
+    command = [sys.executable, "-m", "launch", "run", "-n", str(ranks), "-m", "benchmarks.loading"]
+    return [*command, "--data", data]
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Give a rank time to end with the others; no rank may stay."""
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -94,6 +134,7 @@ def ratios(measured: Measured, batch: int) -> dict[str, float | None]:
         ratio(of("PyTorch, 1 rank", "step"), of("1 rank", "step")),
         ratio(of("PyTorch DDP, 2 ranks", "step"), of("2 ranks", "step")),
         ratio(of("2 ranks, Allreduce", "sum_and_update"), of("2 ranks", "sum_and_update")),
+        ratio(of("1 rank", "allocated"), 1024),
     )
     return dict(zip(_GOALS, values, strict=True))
 
@@ -131,10 +172,12 @@ def main(data: str, rounds: int, seconds: float, batches: str, json_file: Path |
     cells = {batch: ratios(measured, batch) for batch in sizes}
     rows = [[name, *(_cell(cells[batch][name], name, batch) for batch in sizes)] for name in _GOALS]
     _print_table(["ratio", *map(str, sizes)], rows)
+    loading = loading_figures(data, rounds)
+    _print_table(["the data", "figure"], [[name, f"{value:.2f}"] for name, value in loading.items()])
     spread = statistics.median(max(r["step"] for r in runs) / min(r["step"] for r in runs) for runs in found.values())
     click.echo(f"Medians of {rounds} interleaved rounds; slowest / fastest round: {spread:.2f} (median).")
     if json_file is not None:
-        report: dict[str, Any] = {f"{who}, batch {batch}": runs for (who, batch), runs in found.items()}
+        report: dict[str, Any] = loading | {f"{who}, batch {batch}": runs for (who, batch), runs in found.items()}
         json_file.write_text(json.dumps(report, indent=1) + "\n")
 
 

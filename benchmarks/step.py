@@ -1,8 +1,12 @@
-"""Under mpirun: how long a training step takes, and what of it is matrix products, sums and the update. Prints JSON."""
+"""Under mpirun: how long a training step takes, and what of it is matrix products, sums and the update.
+
+Prints JSON: seconds, and the bytes of memory that a step allocates.
+"""
 
 import json
 import statistics
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 
 import click
@@ -32,18 +36,17 @@ def main(data: str, batch_size: int, sums: Sums, seconds: float) -> None:
     rows = whole_batches(len(train), batch_size)
 
     def step() -> None:
-        X, y = reader.read(next(rows)[share(batch_size, comm.rank, comm.size)])
-        trainer.train_step(X, y, batch_size)
+        trainer.train_step(reader, next(rows)[share(batch_size, comm.rank, comm.size)], batch_size)
 
     def sum_and_update() -> None:
         trainer.exchange[...] = 0  # as in a step, where each rank has just written its own
         comm.allreduce_(trainer.exchange)
-        trainer.optimizer.step(model.params, model.grads)
+        trainer.optimizer.step(model.params, trainer.grads)
 
     step()
     parts: dict[str, Callable[[], object]] = {
         "step": step,
-        "products": lambda: matrix_products(model),
+        "products": lambda: matrix_products(model, batch_size // comm.size),
         "sum_and_update": sum_and_update,
     }
     times: dict[str, list[float]] = {name: [] for name in parts}
@@ -54,8 +57,22 @@ def main(data: str, batch_size: int, sums: Sums, seconds: float) -> None:
             for _ in range(_BLOCK):
                 part()
             times[name].append((time.perf_counter() - start) / _BLOCK)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    allocated = allocated_by(step)
     if comm.rank == 0:
-        print(json.dumps({name: statistics.median(values) for name, values in times.items()}))
+        print(json.dumps(medians | {"allocated": allocated}))
+
+
+def allocated_by(step: Callable[[], None]) -> int:
+    """The most memory, in bytes, that a call holds beyond what there was before."""
+    tracemalloc.start()
+    step()
+    before, _ = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    step()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak - before
 
 
 def whole_batches(rows: int, batch_size: int) -> Iterator[Array]:
@@ -66,15 +83,17 @@ def whole_batches(rows: int, batch_size: int) -> Iterator[Array]:
         yield from (batch for batch in batches(epoch_order(rows, 1, epoch), batch_size) if len(batch) == batch_size)
 
 
-def matrix_products(model: Sequential) -> None:
-    """The products of the last step once more: same shapes, same arrays, nothing between them."""
-    for number, layer in enumerate(model.layers):
-        if isinstance(layer, Dense):
-            Y = layer._Y.rows(len(layer._X))
-            np.matmul(layer._X, layer.W, out=Y)
-            np.matmul(layer._X.T, Y, out=layer.dW)
-            if number:
-                np.matmul(Y, layer.W.T, out=layer._dX.rows(len(Y)))
+def matrix_products(model: Sequential, rows: int) -> None:
+    """The products of a step of so many rows once more: same shapes, same arrays, nothing between them."""
+    while rows > 0:
+        for number, layer in enumerate(model.layers):
+            if isinstance(layer, Dense):
+                Y = layer._Y.rows(len(layer._X))
+                np.matmul(layer._X, layer.W, out=Y)
+                np.matmul(layer._X.T, Y, out=layer.dW)
+                if number:
+                    np.matmul(Y, layer.W.T, out=layer._dX.rows(len(Y)))
+        rows -= len(model.layers[0]._X)  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from ddp_numpy.nn import Array, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import SGD
 from ddp_numpy.randomness import generator
 
+_STEP_ROWS = 256  # rows that a rank takes through the layers at a time: more don't fit into its cache
 _EVALUATE_ROWS = 64  # rows that a rank evaluates at a time: more take a tenth less time, and more memory than training
 
 
@@ -56,7 +57,11 @@ class Trainer:
         if not self.exchange.size:
             self.exchange = self.comm.empty(model.params.size + self.loss.SUMS, model.dtype)
         self.tail = self.exchange[model.params.size :]
-        model.attach_grads(self.exchange[: model.params.size])
+        self.grads = self.exchange[: model.params.size]
+        # Of a share that is taken in pieces, each piece's gradients and sums.
+        in_pieces = -(-self.batch_size // self.comm.size) > _STEP_ROWS
+        self._piece = np.empty_like(self.exchange) if in_pieces else self.exchange
+        model.attach_grads(self._piece[: model.params.size])
 
     def fit(
         self, train: Dataset, valid: Dataset, epochs: int, on_step: Callable[[int], None] = lambda rows: None
@@ -85,20 +90,25 @@ class Trainer:
         """One pass over all rows in the order of epoch `number`; returns loss, correct and rows, summed."""
         sums, reader = np.zeros(self.loss.SUMS), Reader(train, self.model.dtype)
         for batch in batches(epoch_order(len(train), self.seed, number), self.batch_size):
-            X, y = reader.read(batch[share(len(batch), self.comm.rank, self.comm.size)])
-            self.train_step(X, y, len(batch))
+            self.train_step(reader, batch[share(len(batch), self.comm.rank, self.comm.size)], len(batch))
             sums += self.tail
             on_step(len(batch))
         assert sums[2] == len(train), "each row is to be trained on once an epoch"
         return sums
 
-    def train_step(self, X: Array, y: Array, global_rows: int) -> None:
-        """One update from this rank's rows X (B, *input_shape), y (B,) of a batch of global_rows rows."""
-        logits = self.model.forward(X, training=True)
-        self.loss.forward(logits, y, self.tail)
-        self.model.backward(self.loss.backward(global_rows))
+    def train_step(self, reader: Reader, rows: Array, global_rows: int) -> None:
+        """One update from this rank's row numbers (B,), maybe none, of a batch of global_rows rows."""
+        for start in range(0, max(1, len(rows)), _STEP_ROWS):
+            X, y = reader.read(rows[start : start + _STEP_ROWS])
+            logits = self.model.forward(X, training=True)
+            self.loss.forward(logits, y, self._piece[self.grads.size :])
+            self.model.backward(self.loss.backward(global_rows))
+            if start:
+                np.add(self.exchange, self._piece, out=self.exchange)
+            elif self._piece is not self.exchange:
+                np.copyto(self.exchange, self._piece)
         self.comm.allreduce_(self.exchange)
-        self.optimizer.step(self.model.params, self.model.grads)
+        self.optimizer.step(self.model.params, self.grads)
 
     def evaluate(self, data: Dataset) -> Array:
         """Loss, correct and rows, summed over all rows and ranks: no row is padded in or counted twice."""

@@ -16,6 +16,7 @@ def test_peers(tmp_path: Path) -> None:
     assert job.status == 0, job.err
     assert re.search(r"^\| 2 ranks \| [\d,]+ \|$", job.out, re.MULTILINE)
     assert re.search(r"^\| images/s, 2 ranks / 1 \| \d+\.\d\d \(goal 1\.5\) \|$", job.out, re.MULTILINE)
+    assert re.search(r"^\| copies of the data in memory, 4 ranks \(goal 1\.1\) \| \d+\.\d\d \|$", job.out, re.MULTILINE)
     assert json.loads((tmp_path / "peers.json").read_text())["2 ranks, batch 64"][0]["step"] > 0
 
 
