@@ -63,10 +63,11 @@ def config_option(context: click.Context, _: click.Parameter, path: Path | None)
             raise InputError(f"{path}: unknown key {key!r}; the keys are {allowed}")
         try:
             # As text, so that 2.5 is no whole number and true no 1, just as on the command line.
-            param.type.convert(str(value), param, context)
+            text: Any = [str(part) for part in value] if isinstance(value, list) else str(value)
+            param.type.convert(text, param, context)
         except click.BadParameter as error:
             raise InputError(f"{path}: {key}: {error.message.rstrip('.')}") from None
-        context.default_map[str(param.name)] = str(value)
+        context.default_map[str(param.name)] = text
     return path
 
 

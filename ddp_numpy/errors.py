@@ -5,7 +5,7 @@ class JobError(Exception):
     """Ends the job: rank 0 prints `error: …` once, and every rank exits with `exit_status`."""
 
     exit_status = 1
-    agreed = False  # set by Communicator.agree once every rank raises the same error
+    agreed = False  # set where every rank raises the same error, as Communicator.agree does
 
 
 class InputError(JobError):
@@ -16,3 +16,16 @@ class InputError(JobError):
 
 class ReplicaError(JobError):
     """The ranks no longer hold the same weights."""
+
+
+class DivergedError(JobError):
+    """The loss or a gradient is not a finite number; every rank raises it, and none has made the update."""
+
+    agreed = True
+
+
+class Interrupted(JobError):  # noqa: N818
+    """Training was asked to stop, and did so at a step's end; every rank raises it."""
+
+    exit_status = 75  # EX_TEMPFAIL: start it again, and it goes on
+    agreed = True

@@ -1,11 +1,17 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and folders that one process at a time writes to."""
 
 import contextlib
+import fcntl
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from ddp_numpy.errors import InputError
+
+_TEMPORARY = ".tmp"
 
 
 @contextlib.contextmanager
@@ -15,7 +21,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     The bytes go to a hidden file in the same folder, reach the disk, and are renamed into place: a reader
     sees the old file or the new one, never a part. Raises OSError as open() does.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
     try:
         with open(temporary, "xb") as file:
             yield file
@@ -26,6 +32,42 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what `atomic_write` leaves in a folder when it is killed. Only for a folder that nobody else writes to."""
+    for temporary in folder.glob(f".*{_TEMPORARY}"):
+        temporary.unlink(missing_ok=True)
+
+
+class FolderLock:
+    """Keeps other jobs out of a folder, until it is released or this process ends in whatever way."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises InputError, naming the holder, where another process has the lock, and OSError as open() does."""
+        self._path = folder / ".lock"
+        while True:
+            self._file = open(self._path, "a+", encoding="utf-8")  # noqa: SIM115
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._file.seek(0)
+                holder = self._file.read().strip() or "a process that is just starting"
+                self._file.close()
+                raise InputError(f"{folder}: another job writes there: {holder}; choose another --out") from None
+            with contextlib.suppress(FileNotFoundError):
+                # The one who had it may have removed the file between our opening and our locking it.
+                if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path)):
+                    break
+            self._file.close()
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let others in."""
+        self._path.unlink(missing_ok=True)
+        self._file.close()
 
 
 def _sync_folder(folder: Path) -> None:

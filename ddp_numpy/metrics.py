@@ -1,11 +1,7 @@
-"""What an epoch came to, and the file that keeps it."""
+"""What an epoch came to."""
 
 import dataclasses
-import json
 import math
-from pathlib import Path
-
-from ddp_numpy.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +23,3 @@ class Epoch:
         """For JSON, which has no word for a number that is not finite but null."""
         values: dict[str, float] = dataclasses.asdict(self)
         return {"epoch": values.pop("number")} | {k: v if math.isfinite(v) else None for k, v in values.items()}
-
-
-def append_json_line(path: Path, values: dict[str, float | None]) -> None:
-    """Add one JSON object as a line. Raises InputError where that can't be written."""
-    try:
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(values, allow_nan=False) + "\n")
-    except OSError as error:
-        raise InputError(f"{path}: can't write: {error.strerror or error}") from error

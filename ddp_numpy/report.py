@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 
 from ddp_numpy.metrics import Epoch
@@ -38,6 +39,11 @@ class Report:
         """Print one line of plain text."""
         if self.visible:
             self._console.print(text, style=style, markup=False)
+
+    @staticmethod
+    def warning(text: str) -> None:
+        """Print a line to stderr, also where all else is to be quiet."""
+        print(f"warning: {text}", file=sys.stderr, flush=True)
 
     def fields(self, title: str, fields: dict[str, str]) -> None:
         """Print what a run is made of: a title and a line a field."""

@@ -1,29 +1,30 @@
 """The command line of training: options -> objects -> fit."""
 
-import datetime
+import contextlib
 import math
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
-import tomli_w
+from click.core import ParameterSource
 from click_option_group import optgroup
 
 import ddp_numpy
-from ddp_numpy.checkpoint import save_model
+from ddp_numpy.checkpoint import Snapshot
 from ddp_numpy.cli import config_option, run
 from ddp_numpy.comm import Communicator, is_launched, world
-from ddp_numpy.data import load_data
-from ddp_numpy.errors import InputError
-from ddp_numpy.files import atomic_write
-from ddp_numpy.metrics import append_json_line
+from ddp_numpy.data import Dataset, load_data
+from ddp_numpy.errors import DivergedError, InputError, Interrupted
 from ddp_numpy.nn import Dense, Layer, ReLU, Sequential
 from ddp_numpy.optim import SGD
 from ddp_numpy.report import Report
+from ddp_numpy.run_folder import CHECKPOINTS, CONFIG, METRICS, MODEL, RunFolder, Start, find_start
 from ddp_numpy.threads import describe_blas
 from ddp_numpy.trainer import Trainer
-
-_METRICS, _CONFIG, _MODEL = "metrics.jsonl", "config.toml", "model.npz"
+from ddp_numpy.watchdog import Watchdog
 
 
 class PositiveFloat(click.FloatRange):
@@ -76,15 +77,32 @@ class Widths(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
     "--batch-size", type=click.IntRange(min=1), default=64, help="The global batch, whatever the number of ranks."
 )
 @optgroup.option("--lr", type=PositiveFloat(), default=0.01, help="Learning rate of SGD.")
+@optgroup.option(
+    "--momentum", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="How much of its last update SGD keeps."
+)
+@optgroup.option("--clip-norm", type=PositiveFloat(), help="Scale larger gradients down to this Euclidean norm.")
 @optgroup.option("--seed", type=click.IntRange(min=0), default=1, help="Of the split, the first weights, the order.")
 @optgroup.option(
     "--comm", type=click.Choice(["auto", "node-shared", "allreduce"]), default="auto",
     help="How ranks sum gradients: in memory that a node's ranks share, or by MPI's Allreduce.",
 )  # fmt: skip
+@optgroup.option(
+    "--stall-timeout", type=PositiveFloat(), default=300.0, metavar="S",
+    help="End the job when a rank is silent, or late for a step, for so many seconds.",
+)  # fmt: skip
 @optgroup.group("Output")
 @optgroup.option(
     "--out", type=click.Path(path_type=Path), metavar="FOLDER", show_default="runs/<time>",
-    help=f"Gets {_METRICS}, {_CONFIG} and {_MODEL}.",
+    help=f"Gets {METRICS}, {CONFIG}, {CHECKPOINTS} and {MODEL}.",
+)  # fmt: skip
+@optgroup.option(
+    "--checkpoint-every", type=(click.IntRange(min=1), click.Choice(["steps", "epochs"])), default=(1, "epochs"),
+    metavar="N steps|epochs", help="How often to write down all that is needed to go on.",
+)  # fmt: skip
+@optgroup.option("--keep", type=click.IntRange(min=1), default=3, help="Newest checkpoints to keep, besides the best.")
+@optgroup.option(
+    "--resume", metavar="auto|PATH",
+    help="Go on from the newest checkpoint of --out, if there is one, or from a run's folder or a checkpoint.",
 )  # fmt: skip
 @optgroup.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option(
@@ -93,12 +111,25 @@ class Widths(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
 )  # fmt: skip
 def main(**options: Any) -> None:
     """Train a network on labelled rows: alone, or under mpirun on all ranks together, with the same result."""
-    train(options, world(options["comm"]))
+    context = click.get_current_context()
+    given = {name for name in options if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
+    comm = world(options["comm"])
+    with Watchdog(comm, options["stall_timeout"], Report.warning) as watchdog:
+        train(options, given, comm, watchdog)
 
 
-def train(options: dict[str, Any], comm: Communicator) -> None:
-    """Train as the command's options say, and leave a run folder behind. Collective."""
+def train(options: dict[str, Any], given: set[str], comm: Communicator, watchdog: Watchdog) -> None:
+    """Train as the command's options say, and leave a run folder behind. Collective.
+
+    given: the names of the options that are not defaults; a run that is gone on with brings the others along.
+    """
     report = Report(visible=comm.rank == 0 and not options["quiet"], launched=is_launched())
+    start = Start(None, None)
+    with comm.together():
+        if comm.rank == 0:
+            start = find_start(options["resume"], options["out"], report.warning)
+            options |= _brought_along(start, given)
+    options = comm.broadcast(options)
     train_data, valid_data = load_data(
         options["data"],
         comm,
@@ -108,10 +139,23 @@ def train(options: dict[str, Any], comm: Communicator) -> None:
         divisor=options["divisor"],
     )
     model = Sequential(*_layers(options["hidden"], train_data.classes), dtype=options["dtype"])
-    trainer = Trainer(model, SGD(options["lr"]), comm, batch_size=options["batch_size"], seed=options["seed"])
+    optimizer = SGD(options["lr"], options["momentum"])
+    trainer = Trainer(
+        model, optimizer, comm, batch_size=options["batch_size"], seed=options["seed"], clip_norm=options["clip_norm"]
+    )
+    watchdog.watch(lambda: (trainer.sums_begun, trainer.sums_ended))
     trainer.prepare(train_data)
-    folder = comm.on_root(lambda: _create_run_folder(options))
-    steps = math.ceil(len(train_data) / trainer.batch_size)
+    trajectory, run_folder = {}, None
+    with comm.together():
+        if comm.rank == 0:
+            trajectory = _trajectory(options, trainer, train_data)
+            _check_trajectory(start, trajectory, options["epochs"])
+    if comm.broadcast(start.snapshot is not None):
+        snapshot = start.snapshot or Snapshot(0, 0, {}, {})  # rank 0's counts
+        trainer.restore(snapshot.epoch, snapshot.step, snapshot.arrays)
+    with comm.together():
+        if comm.rank == 0:
+            run_folder = RunFolder(start, _resolved(options), trajectory, options["keep"], report.warning)
     hosts = comm.hosts()
     report.fields(
         f"ddp_numpy {ddp_numpy.__version__}",
@@ -123,17 +167,69 @@ def train(options: dict[str, Any], comm: Communicator) -> None:
             f"{train_data.features.shape[1]:,} features (divided by {train_data.divisor:g}), "
             f"{train_data.classes} classes",
             "model": f"{model} softmax: {model.params.size:,} parameters, {model.dtype}",
-            "training": f"{options['epochs']} epochs of {steps:,} steps, global batch {trainer.batch_size}, "
-            f"SGD, learning rate {options['lr']:g}, seed {trainer.seed}",
-            "output": str(folder),
-        },
+            "training": f"{options['epochs']} epochs of {trainer.epoch_steps:,} steps, global batch "
+            f"{trainer.batch_size}, {optimizer}"
+            + (f", gradients clipped to {trainer.clip_norm:g}" if trainer.clip_norm else "")
+            + f", seed {trainer.seed}",
+            "output": str(run_folder.path if run_folder else ""),
+        }
+        | ({"resumed": f"after epoch {trainer.epoch}, step {trainer.step}, from {start.path}"} if start.path else {}),
     )
     report.table_header()
-    with report.progress(options["epochs"], len(train_data)) as on_step:
-        for epoch in trainer.fit(train_data, valid_data, options["epochs"], on_step):
-            comm.on_root(lambda: append_json_line(folder / _METRICS, epoch.as_dict()))  # noqa: B023
+    try:
+        _fit(trainer, train_data, valid_data, options, run_folder, report)
+    except (Interrupted, DivergedError) as error:
+        if run_folder is not None:
+            raise type(error)(f"{error}. {run_folder.how_to_go_on()}") from error
+        raise
+    finally:
+        if run_folder is not None:
+            run_folder.close()
+    with comm.together():
+        if run_folder is not None:
+            run_folder.finish(model)
+
+
+def _fit(
+    trainer: Trainer,
+    train_data: Dataset,
+    valid_data: Dataset,
+    options: dict[str, Any],
+    run_folder: RunFolder | None,
+    report: Report,
+) -> None:
+    """Train to the last epoch, and write down what is to stay. run_folder: rank 0's; None elsewhere."""
+    number, unit = options["checkpoint_every"]
+
+    def after_step(rows: int) -> None:
+        advance(rows)
+        if run_folder and (trainer.stopping or (unit == "steps" and trainer.steps_made % number == 0)):
+            run_folder.save(Snapshot(trainer.epoch, trainer.step, trainer.state()), trainer.steps_made)
+
+    with _stopped_by_signals(trainer), report.progress(options["epochs"], len(train_data)) as advance:
+        advance(trainer.epoch * len(train_data) + int(trainer.epoch_sums[2]))  # of an earlier start
+        for epoch in trainer.fit(train_data, valid_data, options["epochs"], after_step):
             report.epoch(epoch)
-    comm.on_root(lambda: save_model(model, folder / _MODEL))
+            if run_folder:
+                best = run_folder.add_epoch(epoch)
+                last = epoch.number == options["epochs"]
+                if best or last or (unit == "epochs" and epoch.number % number == 0):
+                    run_folder.save(Snapshot(trainer.epoch, 0, trainer.state()), trainer.steps_made, best)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(trainer: Trainer) -> Iterator[None]:
+    """Let SIGTERM and SIGUSR1, which schedulers send before they kill, end training at the end of a step."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        trainer.stop = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _layers(hidden: str, classes: int) -> list[Layer]:
@@ -143,35 +239,40 @@ def _layers(hidden: str, classes: int) -> list[Layer]:
     return [*layers, Dense(classes)]
 
 
-def _create_run_folder(options: dict[str, Any]) -> Path:
-    """Make the folder, refusing one that holds another run's results, and write the resolved options to it."""
-    folder: Path = options["out"] or _unused_folder(Path("runs"))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in (_METRICS, _MODEL):
-            if (folder / name).exists():
-                raise InputError(f"{folder}: holds {name} of another run; choose another folder with --out")
-        with atomic_write(folder / _CONFIG) as file:
-            tomli_w.dump(_resolved(options), file)
-    except OSError as error:
-        raise InputError(f"{folder}: can't write there: {error.strerror or error}; choose another --out") from error
-    return folder
+def _brought_along(start: Start, given: set[str]) -> dict[str, Any]:
+    """The options of the run that is gone on with, but for those that are given anew or are the machine's business."""
+    if start.snapshot is None:
+        return {}
+    options = {name.replace("-", "_"): value for name, value in start.snapshot.facts["options"].items()}
+    return {name: value for name, value in options.items() if name not in given | {"comm", "stall_timeout"}}
 
 
-def _unused_folder(parent: Path) -> Path:
-    """A folder named after the time, with a number behind it if another run began in the same second."""
-    stem = f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"
-    folder, number = parent / stem, 1
-    while folder.exists():
-        number += 1
-        folder = parent / f"{stem}_{number}"
-    return folder
+def _trajectory(options: dict[str, Any], trainer: Trainer, train_data: Dataset) -> dict[str, Any]:
+    """What must be the same for a run to go on as it would have, by names for people."""
+    names = ("seed", "batch_size", "dtype", "lr", "momentum", "clip_norm")
+    chosen = {f"--{name.replace('_', '-')}": options[name] for name in names}
+    return {"model": str(trainer.model), **chosen, "SHA-256 of the training rows": train_data.sha256()}
+
+
+def _check_trajectory(start: Start, trajectory: dict[str, Any], epochs: int) -> None:
+    """Raise InputError if going on from a checkpoint would not be what its run would have done."""
+    if start.snapshot is None:
+        return
+    before = start.snapshot.facts["trajectory"]
+    changed = [
+        f"{name} was {before.get(name)}, now {now}" for name, now in trajectory.items() if before.get(name) != now
+    ]
+    if changed:
+        raise InputError(f"{start.path}: can't go on with other settings: {'; '.join(changed)}")
+    if epochs < start.snapshot.epoch + (start.snapshot.step > 0):
+        raise InputError(f"{start.path}: is in epoch {start.snapshot.epoch + 1} already; raise --epochs from {epochs}")
 
 
 def _resolved(options: dict[str, Any]) -> dict[str, Any]:
     """The options as --config takes them back, for a run of the same result from any folder."""
     values = {name.replace("_", "-"): value for name, value in sorted(options.items()) if value is not None}
-    for name in ("config", "out", "quiet"):
+    values["checkpoint-every"] = list(options["checkpoint_every"])
+    for name in ("config", "out", "quiet", "resume"):
         values.pop(name, None)
     path = Path(values["data"])
     if values["data"] not in ("digits", "mnist") and path.exists():

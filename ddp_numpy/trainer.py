@@ -1,14 +1,15 @@
 """Data-parallel training: each rank takes its share of every batch, and all make the same update."""
 
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import Dataset, Reader, batches, epoch_order, share
-from ddp_numpy.errors import InputError, ReplicaError
+from ddp_numpy.errors import DivergedError, InputError, Interrupted, ReplicaError
 from ddp_numpy.metrics import Epoch
 from ddp_numpy.nn import Array, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import SGD
@@ -22,21 +23,38 @@ class Trainer:
     """Trains a model on all ranks of a communicator as one process would, only sooner."""
 
     def __init__(
-        self, model: Sequential, optimizer: SGD, comm: Communicator, *, batch_size: int = 64, seed: int = 1
+        self,
+        model: Sequential,
+        optimizer: SGD,
+        comm: Communicator,
+        *,
+        batch_size: int = 64,
+        seed: int = 1,
+        clip_norm: float | None = None,
     ) -> None:
         """batch_size is the global batch, whatever the number of ranks; seed sets first weights and order.
 
-        Raises InputError for a batch size below 1.
+        clip_norm: a batch's gradient whose Euclidean norm is larger is scaled down to it (Pascanu et al. 2013,
+        arXiv:1211.5063). Raises InputError for a batch size below 1.
         """
         with comm.together():
             if batch_size < 1:
                 raise InputError(f"batch size {batch_size}: must be at least 1")
         self.model, self.optimizer, self.comm = model, optimizer, comm
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.clip_norm = batch_size, seed, clip_norm
+        self.epoch, self.step = 0, 0
+        """Epochs trained, and steps made of the next one."""
+        self.stop = False
+        """Set it on any rank, in a signal handler too: all ranks raise Interrupted at the end of one same step."""
+        self.stopping = False
+        """Whether some rank's `stop` was set when the last step was summed up: the same on every rank."""
+        self.sums_begun = self.sums_ended = 0
+        """Of the steps' sums over ranks: who has begun one and not ended it waits for others, and may be asked how
+        long by another thread."""
         self.exchange: Array = np.empty(0)  # made by prepare
 
     def prepare(self, train: Dataset) -> None:
-        """Build the model for these rows, unless it is built, and give all ranks the same weights. Collective.
+        """Build the model for these rows, unless it is built, and give all ranks the same state. Collective.
 
         `fit` does it itself. Raises InputError where the model and the data don't fit.
         """
@@ -50,51 +68,93 @@ class Trainer:
                     f"the model maps {model.input_shape} to {model.output_shape}, "
                     f"but the data has features {input_shape} and {train.classes} classes"
                 )
+        if self.exchange.size:
+            return
         model.input_divisor = train.divisor
-        self.comm.broadcast_(model.params)
         self.loss = SoftmaxCrossEntropy(train.classes, model.dtype)
-        # The gradients and, in their tail, the loss sums: one vector, so that one collective moves both.
-        if not self.exchange.size:
-            self.exchange = self.comm.empty(model.params.size + self.loss.SUMS, model.dtype)
-        self.tail = self.exchange[model.params.size :]
-        self.grads = self.exchange[: model.params.size]
+        # The gradients and, in their tail, the loss sums and whether to stop: one vector, so that one collective
+        # moves all of it.
+        parameters, sums = model.params.size, self.loss.SUMS
+        self.exchange = self.comm.empty(parameters + sums + 1, model.dtype)
+        self.grads, self.tail = self.exchange[:parameters], self.exchange[parameters : parameters + sums]
         # Of a share that is taken in pieces, each piece's gradients and sums.
         in_pieces = -(-self.batch_size // self.comm.size) > _STEP_ROWS
-        self._piece = np.empty_like(self.exchange) if in_pieces else self.exchange
-        model.attach_grads(self._piece[: model.params.size])
+        self._piece = np.zeros_like(self.exchange) if in_pieces else self.exchange
+        model.attach_grads(self._piece[:parameters])
+        self.optimizer.prepare(model.params)
+        self.epoch_steps = -(-len(train) // self.batch_size)
+        self.epoch_sums = np.zeros(sums)
+        self.restore(self.epoch, self.step, self.state())
+
+    @property
+    def steps_made(self) -> int:
+        """Updates since the first weights."""
+        return self.epoch * self.epoch_steps + self.step
+
+    def state(self) -> dict[str, Array]:
+        """By name, the arrays that with `epoch` and `step` decide all that is to come: the trainer's own, no copies."""
+        optimizer = {f"optimizer.{name}": array for name, array in self.optimizer.state.items()}
+        return {"params": self.model.params, "epoch_sums": self.epoch_sums, **optimizer}
+
+    def restore(self, epoch: int, step: int, state: Mapping[str, Array]) -> None:
+        """Go on from rank 0's epoch, step and state, as `state` gave it; other ranks' are not looked at. Collective.
+
+        To be called after `prepare`. Raises InputError where the arrays are not those of this model and optimizer.
+        """
+        own = self.state()
+        with self.comm.together():
+            if self.comm.rank == 0:
+                shapes, theirs = ({k: (v.shape, v.dtype.name) for k, v in arrays.items()} for arrays in (own, state))
+                if shapes != theirs:
+                    raise InputError(f"a state of {theirs} can't be gone on from: this model's is {shapes}")
+                for name, array in own.items():
+                    np.copyto(array, state[name])
+        for array in own.values():
+            self.comm.broadcast_(array)
+        self.epoch, self.step = self.comm.broadcast((epoch, step))
 
     def fit(
         self, train: Dataset, valid: Dataset, epochs: int, on_step: Callable[[int], None] = lambda rows: None
     ) -> Iterator[Epoch]:
-        """Train, yielding the figures of each epoch as it ends. Every rank iterates over all of it.
+        """Train up to so many epochs in all, yielding the figures of each as it ends. Every rank iterates over all.
 
         on_step is called after each step with the number of rows of its global batch. Raises InputError as
-        `prepare` does, and ReplicaError if the ranks' weights have come apart.
+        `prepare` does, ReplicaError if the ranks' weights have come apart, DivergedError at a loss or a gradient
+        that is not finite, and Interrupted, after on_step, once `stop` was set. It may then be called again.
         """
         self.prepare(train)
-        for number in range(1, epochs + 1):
-            start = time.perf_counter()
-            sums = self.train_epoch(train, number, on_step)
+        while self.epoch < epochs:
+            start, rows_before = time.perf_counter(), self.epoch_sums[2]
+            self.train_epoch(train, on_step)
             trained = time.perf_counter()
             valid_sums = self.evaluate(valid)
-            self.check_replicas(number)
-            yield Epoch(
-                number,
-                *_means(sums),
+            self.epoch += 1
+            self.check_replicas(self.epoch)
+            epoch = Epoch(
+                self.epoch,
+                *_means(self.epoch_sums),
                 *_means(valid_sums),
-                images_per_second=len(train) / (trained - start),
+                images_per_second=(len(train) - rows_before) / (trained - start),
                 seconds=time.perf_counter() - start,
             )
+            self.step = 0
+            self.epoch_sums[...] = 0
+            yield epoch
 
-    def train_epoch(self, train: Dataset, number: int, on_step: Callable[[int], None] = lambda rows: None) -> Array:
-        """One pass over all rows in the order of epoch `number`; returns loss, correct and rows, summed."""
-        sums, reader = np.zeros(self.loss.SUMS), Reader(train, self.model.dtype)
-        for batch in batches(epoch_order(len(train), self.seed, number), self.batch_size):
-            self.train_step(reader, batch[share(len(batch), self.comm.rank, self.comm.size)], len(batch))
-            sums += self.tail
-            on_step(len(batch))
-        assert sums[2] == len(train), "each row is to be trained on once an epoch"
-        return sums
+    def train_epoch(self, train: Dataset, on_step: Callable[[int], None] = lambda rows: None) -> None:
+        """What is left of one pass over all rows in their order; `epoch_sums` then has loss, correct and rows."""
+        reader = Reader(train, self.model.dtype)
+        order = epoch_order(len(train), self.seed, self.epoch + 1)
+        with np.errstate(over="ignore", invalid="ignore"):  # said by DivergedError
+            for batch in batches(order[self.step * self.batch_size :], self.batch_size):
+                self.train_step(reader, batch[share(len(batch), self.comm.rank, self.comm.size)], len(batch))
+                self.step += 1
+                self.epoch_sums += self.tail
+                on_step(len(batch))
+                if self.stopping:
+                    self.stop = self.stopping = False
+                    raise Interrupted(f"asked to stop, and stopped after {self._where()}")
+        assert self.epoch_sums[2] == len(train), "each row is to be trained on once an epoch"
 
     def train_step(self, reader: Reader, rows: Array, global_rows: int) -> None:
         """One update from this rank's row numbers (B,), maybe none, of a batch of global_rows rows."""
@@ -107,8 +167,30 @@ class Trainer:
                 np.add(self.exchange, self._piece, out=self.exchange)
             elif self._piece is not self.exchange:
                 np.copyto(self.exchange, self._piece)
+        self.exchange[-1] = self.stop
+        self.sums_begun += 1
         self.comm.allreduce_(self.exchange)
+        self.sums_ended += 1
+        self.stopping = bool(self.exchange[-1])
+        self._check_and_clip()
         self.optimizer.step(self.model.params, self.grads)
+
+    def _check_and_clip(self) -> None:
+        """Raise DivergedError, on every rank, unless loss and gradient are finite; scale a large gradient down."""
+        loss, square = float(self.tail[0]), float(np.dot(self.grads, self.grads))
+        if not math.isfinite(loss + square):  # a sum of squares may overflow where no gradient did
+            square = float(np.dot(self.grads.astype(np.float64), self.grads))
+        if not math.isfinite(loss + square):
+            what = "the gradient" if math.isfinite(loss) else "the loss"
+            raise DivergedError(
+                f"{what} is not a finite number in epoch {self.epoch + 1}, step {self.step + 1}, at learning rate "
+                f"{self.optimizer.lr:g}; the update was not made. Lower --lr, or set --clip-norm"
+            )
+        if self.clip_norm is not None and square > self.clip_norm**2:
+            np.multiply(self.grads, self.clip_norm / math.sqrt(square), out=self.grads)
+
+    def _where(self) -> str:
+        return f"epoch {self.epoch + 1}, step {self.step}"
 
     def evaluate(self, data: Dataset) -> Array:
         """Loss, correct and rows, summed over all rows and ranks: no row is padded in or counted twice."""

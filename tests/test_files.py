@@ -10,7 +10,6 @@ import pytest
 
 from ddp_numpy import Dense, InputError, ReLU, Sequential, load_model, save_model
 from ddp_numpy.files import atomic_write
-from ddp_numpy.metrics import Epoch, append_json_line
 
 
 def built_model() -> Sequential:
@@ -97,14 +96,3 @@ def test_files_that_hold_no_model(tmp_path: Path) -> None:
 def test_a_model_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can't write"):
         save_model(built_model(), tmp_path / "missing" / "model.npz")
-
-
-def test_metrics_are_valid_json_whatever_the_loss(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    for loss in (0.5, float("nan"), float("inf")):
-        append_json_line(path, Epoch(1, loss, 0.9, loss, 0.0, 1e5, 0.1).as_dict())
-    lines = [json.loads(line, parse_constant=pytest.fail) for line in path.read_text().splitlines()]
-    assert [line["train_loss"] for line in lines] == [0.5, None, None]
-    assert lines[1]["valid_accuracy"] == 0.0
-    with pytest.raises(InputError, match="can't write"):
-        append_json_line(tmp_path, {})

@@ -10,11 +10,13 @@ FLOOR = {"buffers", "errors", "files", "randomness", "threads"}  # what every ro
 ROOMS = {"nn", "optim", "data", "comm", "checkpoint", "metrics"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(FLOOR | ROOMS - {"checkpoint"}, FLOOR),
+    "run_folder": FLOOR | {"checkpoint", "metrics", "nn"},
     "checkpoint": FLOOR | {"nn"},  # a model file is rebuilt from layers
     "trainer": FLOOR | ROOMS,
+    "watchdog": FLOOR,
     "report": FLOOR | {"metrics"},
     "cli": FLOOR | {"comm"},
-    "train": FLOOR | ROOMS | {"trainer", "report", "cli", ""},
+    "train": FLOOR | ROOMS | {"trainer", "report", "run_folder", "watchdog", "cli", ""},
     "probe": FLOOR | {"comm", "cli", ""},
     "": FLOOR | ROOMS | {"trainer"},
 }

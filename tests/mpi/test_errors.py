@@ -82,7 +82,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "hidden": (options("--hidden", "12,-3"), "Invalid value for '--hidden': '12,-3' is not a list"),
     "unknown option": (options("--bath-size", "7"), "No such option"),
     "extra argument": (options("extra"), "Got unexpected extra argument"),
-    "unknown key": (toml("batch = 64\n"), "run.toml: unknown key 'batch'; the keys are batch-size, comm, data"),
+    "unknown key": (
+        toml("batch = 64\n"),
+        "run.toml: unknown key 'batch'; the keys are batch-size, checkpoint-every, clip-norm",
+    ),
     "wrong value": (toml("epochs = 2.5\n"), "run.toml: epochs: '2.5' is not a valid integer"),
     "wrong type": (toml("epochs = true\n"), "run.toml: epochs: 'True' is not a valid integer"),
     "no toml": (toml("epochs: 5\n"), "run.toml: not a TOML file"),

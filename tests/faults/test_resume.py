@@ -1,0 +1,174 @@
+"""A run that is stopped and gone on with ends where it would have ended."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jobs import Job, run_job, train
+from tables import classified_rows, write_csv
+
+from ddp_numpy import load_model
+
+HERE = Path(__file__).parent
+OPTIONS = ("--epochs", "3", "--batch-size", "24", "--lr", "0.05", "--momentum", "0.9", "--clip-norm", "2", "--quiet")
+EPOCH_STEPS = 10  # 300 rows, of which 240 train
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    return write_csv(tmp_path / "table.csv", *classified_rows(300))
+
+
+def stopped(ranks: int | None, step: int, *options: str | Path, cwd: Path, name: str = "SIGUSR1") -> Job:
+    job = run_job(ranks, HERE / "stop_at.py", str(step), str((ranks or 1) - 1), name, *options, cwd=cwd)
+    assert job.status == 75, job.err
+    return job
+
+
+def params(folder: Path) -> np.ndarray:
+    return load_model(folder / "model.npz").params
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("images_per_second", "seconds")} for line in lines]
+
+
+@pytest.mark.parametrize("ranks", [None, 2, 3])
+@pytest.mark.parametrize("step", [0, 13, EPOCH_STEPS - 1, 2 * EPOCH_STEPS])
+def test_bit_for_bit_at_the_same_number_of_ranks(ranks: int | None, step: int, table: Path, tmp_path: Path) -> None:
+    options = ("--data", table, *OPTIONS)
+    assert train(ranks, *options, "--out", "whole", cwd=tmp_path).status == 0
+    job = stopped(ranks, step, *options, "--out", "parts", cwd=tmp_path)
+    epoch, in_epoch = divmod(step, EPOCH_STEPS)
+    assert f"stopped after epoch {epoch + 1}, step {in_epoch + 1}. Go on with --resume auto --out parts" in job.err
+    assert train(ranks, "--resume", "auto", "--out", "parts", "--quiet", cwd=tmp_path).status == 0
+    np.testing.assert_array_equal(params(tmp_path / "parts"), params(tmp_path / "whole"))
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    assert not list((tmp_path / "parts").rglob(".*"))
+
+
+def test_to_rounding_on_other_numbers_of_ranks(table: Path, tmp_path: Path) -> None:
+    options = ("--data", table, *OPTIONS, "--dtype", "float64")
+    assert train(None, *options, "--out", "whole", cwd=tmp_path).status == 0
+    stopped(4, 7, *options, "--out", "parts", cwd=tmp_path, name="SIGTERM")
+    stopped(3, 18, "--resume", "parts", "--quiet", cwd=tmp_path)
+    assert train(None, "--resume", "parts", "--quiet", cwd=tmp_path).status == 0
+    expected = params(tmp_path / "whole")
+    assert np.abs(params(tmp_path / "parts") - expected).max() <= 1e-12 * np.abs(expected).max()
+
+
+def test_steps_between_checkpoints_are_made_again(table: Path, tmp_path: Path) -> None:
+    options = ("--data", table, *OPTIONS, "--checkpoint-every", "4", "steps")
+    assert train(2, *options, "--out", "whole", cwd=tmp_path).status == 0
+    job = run_job(2, HERE / "stop_at.py", "17", "1", "SIGKILL", *options, "--out", "parts", cwd=tmp_path)
+    assert job.status not in (0, 75)
+    job = train(2, "--resume", "auto", "--out", "parts", cwd=tmp_path)
+    assert job.status == 0
+    (epoch, step) = re.search(r"resumed +after epoch (\d), step (\d)", job.out).groups()  # type: ignore[union-attr]
+    assert int(step) % 4 == 2 * int(epoch) % 4, "a multiple of 4 in all"
+    np.testing.assert_array_equal(params(tmp_path / "parts"), params(tmp_path / "whole"))
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+
+
+def test_epochs_may_grow_and_a_finished_run_is_finished(table: Path, tmp_path: Path) -> None:
+    options = ("--data", table, *OPTIONS)
+    assert train(None, *options, "--out", "whole", cwd=tmp_path).status == 0
+    assert train(None, *options, "--epochs", "2", "--out", "parts", cwd=tmp_path).status == 0
+    assert train(None, "--resume", "parts", "--epochs", "3", "--quiet", cwd=tmp_path).status == 0
+    np.testing.assert_array_equal(params(tmp_path / "parts"), params(tmp_path / "whole"))
+    assert train(None, "--resume", "parts", "--quiet", cwd=tmp_path).status == 0
+    assert len(metrics(tmp_path / "parts")) == 3
+
+
+def test_going_on_in_another_folder_leaves_the_first_alone(table: Path, tmp_path: Path) -> None:
+    stopped(None, 13, "--data", table, *OPTIONS, "--out", "a", cwd=tmp_path)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()}
+    (checkpoint,) = (tmp_path / "a" / "checkpoints").glob("step-*14.npz")
+    assert train(None, "--resume", checkpoint, "--out", "b", "--quiet", cwd=tmp_path).status == 0
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()}
+    assert [line["epoch"] for line in metrics(tmp_path / "b")] == [2, 3]
+
+
+def test_what_would_change_the_result_is_refused_and_named(table: Path, tmp_path: Path) -> None:
+    stopped(None, 13, "--data", table, *OPTIONS, "--out", "run", cwd=tmp_path)
+    other = write_csv(tmp_path / "other.csv", *classified_rows(301))
+    kept = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    for change, words in {
+        ("--seed", "2"): "--seed was 1, now 2",
+        ("--batch-size", "25"): "--batch-size was 24, now 25",
+        ("--hidden", "12"): "model was",
+        ("--lr", "0.5"): "--lr was 0.05, now 0.5",
+        ("--momentum", "0"): "--momentum was 0.9, now 0",
+        ("--dtype", "float64"): "--dtype was float32, now float64",
+        ("--data", str(other)): "SHA-256 of the training rows was",
+        ("--epochs", "1"): "is in epoch 2 already; raise --epochs from 1",
+    }.items():
+        job = train(2, "--resume", "run", *change, cwd=tmp_path)
+        assert job.status == 2
+        (line,) = job.error_lines
+        assert words in line
+        assert "run/checkpoints/step-0000000014.npz" in line
+    assert kept == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(table: Path, tmp_path: Path) -> None:
+    options = ("--data", table, *OPTIONS)
+    assert train(None, *options, "--out", "run", cwd=tmp_path).status == 0
+    expected = params(tmp_path / "run")
+    (tmp_path / "run" / "model.npz").unlink()
+    newest, *older = sorted((tmp_path / "run" / "checkpoints").glob("step-*.npz"), reverse=True)
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    job = train(2, "--resume", "auto", "--out", "run", cwd=tmp_path)
+    assert job.status == 0
+    assert f"warning: run/checkpoints/{newest.name}: damaged" in job.err
+    assert f"from run/checkpoints/{older[0].name}" in job.out
+    np.testing.assert_allclose(params(tmp_path / "run"), expected, atol=1e-4)
+    for path in (tmp_path / "run" / "checkpoints").glob("*.npz"):
+        path.write_bytes(b"")
+    for resume, words in (("auto", "no checkpoint there is whole"), (str(newest), "damaged")):
+        job = train(None, "--resume", resume, "--out", "run", cwd=tmp_path)
+        assert (job.status, len(job.error_lines)) == (2, 1)
+        assert words in job.error_lines[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--resume", "auto"), "give the --out of the run"),
+        (("--resume", "nowhere"), "nowhere: No such file"),
+        (("--resume", "."), "has no checkpoints to go on from"),
+        (("--resume", "table.csv"), "table.csv: damaged, or not a checkpoint"),
+        (("--checkpoint-every", "0", "steps"), "checkpoint-every"),
+        (("--checkpoint-every", "2", "hours"), "checkpoint-every"),
+        (("--momentum", "1"), "momentum"),
+    ],
+)
+def test_mistakes(options: tuple[str, ...], words: str, table: Path, tmp_path: Path) -> None:
+    job = train(None, *options, cwd=tmp_path)
+    assert (job.status, len(job.error_lines)) == (2, 1)
+    assert words in job.error_lines[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_auto_begins_where_there_is_nothing_yet(table: Path, tmp_path: Path) -> None:
+    options = ("--data", table, *OPTIONS, "--resume", "auto", "--out", "run")
+    assert train(None, *options, cwd=tmp_path).status == 0
+    assert len(metrics(tmp_path / "run")) == 3
+
+
+@pytest.mark.parametrize("ranks", [None, 3])
+def test_numbers_gone_bad_stop_every_rank_before_the_update(ranks: int | None, table: Path, tmp_path: Path) -> None:
+    bad = ("--data", table, "--lr", "1e6", "--batch-size", "24", "--checkpoint-every", "1", "steps", "--out", "run")
+    job = train(ranks, *bad, cwd=tmp_path)
+    assert (job.status, len(job.error_lines)) == (1, 1)
+    found = re.search(r"not a finite number in epoch (\d+), step (\d+), at learning rate 1e\+06", job.error_lines[0])
+    assert found is not None
+    step = EPOCH_STEPS * (int(found[1]) - 1) + int(found[2])
+    newest = max((tmp_path / "run" / "checkpoints").glob("step-*.npz"))
+    assert newest.name == f"step-{step - 1:010d}.npz", "what the steps before came to"
+    with np.load(newest) as arrays:
+        assert np.isfinite(arrays["params"]).all()
+    assert train(ranks, *bad[:-1], "clipped", "--lr", "0.1", "--clip-norm", "0.5", cwd=tmp_path).status == 0

@@ -1,0 +1,112 @@
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ddp_numpy import InputError
+from ddp_numpy.checkpoint import CheckpointStore, Snapshot, newest_snapshot, read_snapshot
+from ddp_numpy.checkpoint.snapshot import write_snapshot
+from ddp_numpy.files import FolderLock, remove_temporaries
+
+
+def snapshot(step: int = 0) -> Snapshot:
+    rng = np.random.default_rng(step)
+    arrays = {"params": rng.normal(size=12).astype(np.float32), "optimizer.velocity": rng.normal(size=12)}
+    return Snapshot(3, step, arrays, {"best": None, "options": {"batch-size": 7}})
+
+
+def written(path: Path, step: int = 0) -> bytes:
+    with open(path, "wb") as file:
+        write_snapshot(file, snapshot(step))
+    return path.read_bytes()
+
+
+def same(a: Snapshot, b: Snapshot) -> bool:
+    numbers = (a.epoch, a.step, a.facts) == (b.epoch, b.step, b.facts)
+    equal = [np.array_equal(a.arrays[k], b.arrays[k]) and a.arrays[k].dtype == b.arrays[k].dtype for k in b.arrays]
+    return numbers and a.arrays.keys() == b.arrays.keys() and all(equal)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    written(tmp_path / "c.npz", 5)
+    assert same(read_snapshot(tmp_path / "c.npz"), snapshot(5))
+
+
+def test_no_altered_or_torn_file_is_taken_for_a_whole_one(tmp_path: Path) -> None:
+    path = tmp_path / "c.npz"
+    data, found = written(path), 0
+    for position in range(len(data)):
+        path.write_bytes(data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :])
+        try:
+            assert same(read_snapshot(path), snapshot()), position  # a byte that no reader looks at, such as a date
+        except InputError as error:
+            assert str(path) in str(error)  # noqa: PT017
+            found += 1
+    assert found > 0.8 * len(data)
+    for length in range(0, len(data), 7):
+        path.write_bytes(data[:length])
+        with pytest.raises(InputError, match=r"c\.npz: damaged"):
+            read_snapshot(path)
+
+
+def test_a_strangers_file_runs_no_code(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
+            return Path.touch, (tmp_path / "sprung",)
+
+    np.savez(tmp_path / "c.npz", checkpoint=np.array([Trap()]), params=np.array([Trap()]))
+    with pytest.raises(InputError, match="damaged, or not a checkpoint"):
+        read_snapshot(tmp_path / "c.npz")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
+    complaints: list[str] = []
+    store = CheckpointStore(tmp_path, 2, complaints.append)
+    for number in range(1, 6):
+        store.save(number, snapshot(number), best=number == 2)
+        store.flush()
+    store.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.npz", *(f"step-{n:010d}.npz" for n in (4, 5))]
+    assert same(read_snapshot(tmp_path / "best.npz"), snapshot(2))
+    path, newest = newest_snapshot(tmp_path, complaints.append) or (None, None)
+    assert path == tmp_path / "step-0000000005.npz"
+    assert newest is not None
+    assert same(newest, snapshot(5))
+    assert complaints == []
+
+
+def test_saving_waits_for_no_disk_and_the_newest_gets_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = threading.Event()
+    monkeypatch.setattr("ddp_numpy.checkpoint.store.write_snapshot", lambda *a: (disk.wait(), write_snapshot(*a)))
+    store = CheckpointStore(tmp_path, 9, pytest.fail)
+    changing = snapshot()
+    for number in range(1, 8):
+        changing.arrays["params"][...] = number  # as training does, while the last is being written
+        store.save(number, changing, best=number == 3)
+    disk.set()
+    store.close()
+    numbers = {path.name: read_snapshot(path).arrays["params"][0] for path in tmp_path.iterdir()}
+    assert numbers.pop("best.npz") == 3
+    assert numbers["step-0000000007.npz"] == 7
+    assert numbers.keys() <= {f"step-{n:010d}.npz" for n in (1, 2, 3, 7)}
+    assert all(value == int(name[5:15]) for name, value in numbers.items())
+
+
+def test_temporary_files_of_a_killed_writer_go(tmp_path: Path) -> None:
+    (tmp_path / ".step-0000000005.npz.01234567.tmp").write_bytes(b"half")
+    CheckpointStore(tmp_path, 2, pytest.fail).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_has_one_writer(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path)
+    with pytest.raises(InputError, match=r"another job writes there: process \d+ on .+; choose another --out"):
+        FolderLock(tmp_path)
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".lock").write_text("process 1 on a machine that has lost power")
+    FolderLock(tmp_path).release()
+    remove_temporaries(tmp_path)
+    assert list(tmp_path.iterdir()) == []
