@@ -6,6 +6,7 @@ stopped or cut off; who has begun fewer sums than others wait in is stuck. A ran
 itself, as nobody else could end it.
 """
 
+import contextlib
 import faulthandler
 import os
 import secrets
@@ -25,6 +26,7 @@ _BEAT = struct.Struct("!16sIQQ")  # token, rank, sums begun, sums ended
 _ANSWER = struct.Struct("!16s?")  # token, whether the job ends
 _MEET_SECONDS = 3.0  # for a rank to reach rank 0 at the start
 _LAST_SECONDS = 1.0  # for all ranks to say where they stand before they end
+_LAUNCHER = "DDP_NUMPY_LAUNCHER"  # as launch.notice sets it
 _STATUS = 1  # of a job that is ended here
 
 Sums = tuple[int, int]
@@ -109,8 +111,19 @@ class _Thread(threading.Thread):
             stacks = file.read()
         text = f"rank {self._rank} on {self._hosts[self._rank]} stands here:\n{stacks}"
         print(text + (f"error: {error}\n" if error else ""), end="", file=sys.stderr, flush=True)
+        if error:
+            _tell_launcher()
         time.sleep(_LAST_SECONDS)
         os._exit(_STATUS)
+
+
+def _tell_launcher() -> None:
+    """Let the launcher, if there is one, know that the job ends: an mpirun that has lost a host would wait for it."""
+    addresses, port, token = os.environ.get(_LAUNCHER, "::").split(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
+        for address in addresses.split(",") if addresses else []:
+            with contextlib.suppress(OSError):
+                link.sendto(token.encode(), (address, int(port)))
 
 
 class _Judge(_Thread):

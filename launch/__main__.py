@@ -5,7 +5,10 @@ import json
 import os
 import shlex
 import shutil
+import signal
+import socket
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -14,8 +17,14 @@ from launch import job as jobs
 from launch.doctor import FAIL, PASS, WARN, examine
 from launch.errors import LaunchError
 from launch.flavours import FLAVOURS, Job, find
+from launch.notice import Notice
 from launch.options import THREADS_VARIABLE, Launch, check_module, job_options, rank_program
+from launch.restart import Restarts, resuming
 from launch.sbatch import Allocation, script
+
+# The status of a job that lost a rank to a signal: MPICH's mpirun gives the signal, others give 128 more.
+_FATAL = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
+_KILLED = {base + number for base in (0, 128) for number in _FATAL}
 
 _module_option = click.option("-m", "module", default="ddp_numpy.train", metavar="MODULE", help="What each rank runs.")
 
@@ -30,6 +39,11 @@ def cli() -> None:
 @_module_option
 @click.option("--log-dir", type=click.Path(path_type=Path), metavar="DIR", help="Keep each rank's output in a file.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End a job that runs longer.")
+@click.option(
+    "--max-restarts", type=click.IntRange(min=0), default=0, metavar="K",
+    help="Start a job that dies again, up to K times, from its last checkpoint in --out.",
+)  # fmt: skip
+@click.option("--elastic", is_flag=True, help="Do without hosts that can't be started, on fewer ranks.")
 @click.option("--dry-run", is_flag=True, help="Print the command, ready to paste, and start nothing.")
 @click.option("--verbose", is_flag=True, help="Say what is started, and with whose mpirun.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -38,6 +52,8 @@ def run_command(
     module: str,
     log_dir: Path | None,
     timeout: float | None,
+    max_restarts: int,
+    elastic: bool,
     dry_run: bool,
     verbose: bool,
     arguments: tuple[str, ...],
@@ -49,22 +65,54 @@ def run_command(
     python -m launch run -n 4 --epochs 5 --data train.csv
     """
     check_module(module)
-    job = launch.job(rank_program(launch.flavour, module, arguments, log_dir), _terminal())
-    command = launch.command(job)
-    if dry_run:
-        click.echo(shlex.join(command))
-        return
-    if note := launch.note(job):
-        click.echo(f"note: {note}", err=True)
-    if verbose:
-        click.echo(f"{launch.flavour.title}, {launch.ranks} ranks: {shlex.join(command)}", err=True)
-    if log_dir is not None:
-        _make_folder(log_dir)
-    launch.reach(job)
-    status = jobs.run(command, timeout)
-    if status == jobs.TIMED_OUT and timeout is not None:
+    restarts = Restarts(max_restarts, arguments)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        ending = _run_once(launch, module, arguments, log_dir, deadline, elastic, dry_run, verbose)
+        if not restarts.again(ending):
+            break
+        arguments = resuming(arguments)
+    if ending.status == jobs.TIMED_OUT and ending.asked:
         click.echo(f"error: the job ran longer than {timeout:g} s and was ended; see --timeout", err=True)
-    sys.exit(status)
+    sys.exit(ending.status)
+
+
+def _run_once(
+    launch: Launch,
+    module: str,
+    arguments: tuple[str, ...],
+    log_dir: Path | None,
+    deadline: float | None,
+    elastic: bool,
+    dry_run: bool,
+    verbose: bool,
+) -> jobs.Ending:
+    program = rank_program(launch.flavour, module, arguments, log_dir)
+    if dry_run:
+        click.echo(shlex.join(launch.command(launch.job(program, _terminal()))))
+        return jobs.Ending(0)
+    with Notice() as notice:
+        env = {**_terminal(), **notice.env}
+        job = launch.job(program, env)
+        if note := launch.note(job):
+            click.echo(f"note: {note}", err=True)
+        if verbose:
+            command = shlex.join(launch.command(job))
+            click.echo(f"{launch.flavour.title}, {launch.ranks} ranks: {command}", err=True)
+        if log_dir is not None:
+            _make_folder(log_dir)
+        if elastic and (failed := launch.unreachable(job)):
+            launch.drop(failed)
+            click.echo(f"note: going on without {', '.join(failed)}, on {launch.ranks} ranks", err=True)
+            job = launch.job(program, env)
+        elif not elastic:
+            launch.reach(job)
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        ending = jobs.run(launch.command(job), timeout, launch.flavour.rank_variable, launch.ranks_here(), notice)
+    if ending.first is not None and ending.status in _KILLED:
+        host = socket.gethostname()
+        click.echo(f"error: rank {ending.first} on {host} was killed; mpirun ended the others", err=True)
+    return ending
 
 
 @cli.command("doctor")

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import dataclasses
 import os
 import signal
 import subprocess
@@ -13,10 +14,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from launch.deaths import FirstDeath
+from launch.notice import Notice
+
 TIMED_OUT = 124  # as timeout(1) has it
 _MARK = "DDP_NUMPY_JOB"  # in the environment of all that a job starts on this host
 _GRACE_SECONDS = 3.0  # between asking mpirun to end its ranks and ending what is left
 _PR_SET_PDEATHSIG = 1
+_SHARED_MEMORY = Path("/dev/shm")
+_MPI_FILES = ("mpich_shm_", "vader_segment.", "sm_segment.", "osc_rdma.", "ucx_shm_")
 
 
 class _Signalled(Exception):  # noqa: N818
@@ -33,6 +39,7 @@ class Process:
     def __init__(self, command: Sequence[str], **streams: Any) -> None:
         """streams: stdout and stderr, as subprocess has them; by default they are let through."""
         self._mark = uuid.uuid4().hex
+        self._shared_memory_before = _shared_memory()
         self.process = subprocess.Popen(
             command,
             env={**os.environ, _MARK: self._mark},
@@ -56,16 +63,19 @@ class Process:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(_GRACE_SECONDS)
-        while (left := self._left()) and time.monotonic() < killing + _GRACE_SECONDS:
+        while (left := self.left()) and time.monotonic() < killing + _GRACE_SECONDS:
             if time.monotonic() > killing:
                 for pid in left:
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         os.kill(pid, signal.SIGKILL)
             time.sleep(0.05)
         self.process.wait()
+        for path in _shared_memory() - self._shared_memory_before:
+            if not _held(path):
+                path.unlink(missing_ok=True)
 
-    def _left(self) -> list[int]:
-        """Processes of this job that are still there: they inherited its mark."""
+    def left(self) -> list[int]:
+        """The processes of this job that are still there, on this host: they inherited its mark."""
         mark, found = f"{_MARK}={self._mark}".encode(), []
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
@@ -74,21 +84,37 @@ class Process:
         return found
 
 
-def run(command: Sequence[str], timeout: float | None) -> int:
-    """Run a job to its end, with its output let through; returns its exit status.
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """How a job ended."""
+
+    status: int
+    asked: bool = False
+    """Whether the launcher was told to end it, by a signal or a timeout."""
+    first: int | None = None
+    """The rank of this host that ended before all others, where that could be seen."""
+
+
+def run(command: Sequence[str], timeout: float | None, rank_variable: str, ranks: int, notice: Notice) -> Ending:
+    """Run a job to its end, with its output let through.
+
+    ranks: how many of them this host has; notice: by which they may say that they are ending the job.
 
     SIGINT, SIGTERM and SIGHUP end the job, and give 128 + the signal, as in a shell; SIGUSR1 and SIGUSR2 are passed
     on to the ranks. A job that runs longer than timeout seconds is ended, and gives TIMED_OUT.
     """
     job = Process(command)
-    with _signals_for(job.process):
+    notice.when_given(job.process.kill)
+    with _signals_for(job.process), FirstDeath(job.left, rank_variable, ranks) as death:
         try:
             status = job.process.wait(timeout)
-            return status if status >= 0 else 128 - status
+            if notice.given.is_set():
+                return Ending(1)
+            return Ending(status if status >= 0 else 128 - status, first=death.rank())
         except _Signalled as signalled:
-            return 128 + signalled.number
+            return Ending(128 + signalled.number, asked=True)
         except subprocess.TimeoutExpired:
-            return TIMED_OUT
+            return Ending(TIMED_OUT, asked=True)
         finally:
             job.end()
 
@@ -113,6 +139,27 @@ def _signals_for(process: subprocess.Popen[Any]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _shared_memory() -> set[Path]:
+    """The user's files in /dev/shm that MPI libraries make, and leave there when they are killed."""
+    found = set()
+    for path in _SHARED_MEMORY.glob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.name.startswith(_MPI_FILES) and path.stat().st_uid == os.geteuid():
+                found.add(path)
+    return found
+
+
+def _held(path: Path) -> bool:
+    """Whether some process has the file open or mapped."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(path) in (folder / "maps").read_text():
+                return True
+            if any(os.readlink(link) == str(path) for link in (folder / "fd").iterdir()):
+                return True
+    return False
 
 
 def _die_with_parent() -> None:

@@ -105,6 +105,18 @@ class Launch:
 
     def reach(self, job: Job) -> None:
         """Start a process on each host on its own. Raises LaunchError naming a host that can't be reached."""
+        if failed := self.unreachable(job):
+            raise LaunchError(f"can't start a process on {_reasons(failed)}; check that `ssh HOST true` works unasked")
+
+    def drop(self, failed: dict[str, str]) -> None:
+        """Do without these hosts and their ranks. Raises LaunchError if none is left."""
+        self.placement = tuple((host, count) for host, count in self.placement if host not in failed)
+        self.ranks = sum(count for _, count in self.placement)
+        if not self.placement:
+            raise LaunchError(f"can't start a process on any host: {_reasons(failed)}")
+
+    def unreachable(self, job: Job) -> dict[str, str]:
+        """The hosts on which no process can be started, and why."""
         started = {}
         for host, _ in self.placement:
             alone = dataclasses.replace(job, ranks=1, placement=((host, 1),), program=("true",))
@@ -121,9 +133,7 @@ class Launch:
                         lines = said.decode(errors="replace").splitlines()
                         telling = [line.strip() for line in lines if any(letter.isalpha() for letter in line)]
                         failed[host] = telling[0] if telling else f"status {attempt.process.returncode}"
-        if failed:
-            reasons = "; ".join(f"{host}: {reason}" for host, reason in failed.items())
-            raise LaunchError(f"can't start a process on {reasons}; check that `ssh HOST true` works unasked")
+        return failed
 
     def _thread_setting(self, threads: str | None) -> dict[str, str]:
         if threads is None:
@@ -134,8 +144,16 @@ class Launch:
             raise LaunchError(f"--threads: {threads!r} is not a whole number above 0 or auto")
         return {THREADS_VARIABLE: threads}
 
+    def ranks_here(self) -> int:
+        """How many ranks this host has, at most."""
+        return max(self._ranks_a_host())
+
     def _ranks_a_host(self) -> list[int]:
         return [count for _, count in self.placement] or [self.ranks]
+
+
+def _reasons(failed: dict[str, str]) -> str:
+    return "; ".join(f"{host}: {reason}" for host, reason in failed.items())
 
 
 def rank_program(flavour: Flavour, module: str, arguments: tuple[str, ...], log_dir: Path | None) -> tuple[str, ...]:

@@ -15,13 +15,17 @@ class Cluster:
     hosts: tuple[str, ...]
     mpi_args: str
 
+    def link(self, host: str) -> str:
+        """The name of the host's link to the others, on this side."""
+        return f"ddpveth{self.hosts.index(host)}"
+
     def cut(self, host: str) -> None:
         """Let the host's packets vanish."""
-        _run("ip", "link", "set", f"ddpveth{self.hosts.index(host)}", "down")
+        _run("ip", "link", "set", self.link(host), "down")
 
     def heal(self, host: str) -> None:
         """Undo a cut."""
-        _run("ip", "link", "set", f"ddpveth{self.hosts.index(host)}", "up")
+        _run("ip", "link", "set", self.link(host), "up")
 
 
 def up(hosts: tuple[str, ...]) -> Cluster:
@@ -45,7 +49,9 @@ def up(hosts: tuple[str, ...]) -> Cluster:
 
 def down(hosts: tuple[str, ...]) -> None:
     """Remove the hosts and the bridge, as far as they are there."""
-    for host in hosts:
+    for number, host in enumerate(hosts):
+        # On its own, as connections that were cut keep a namespace, and its end of the link, for a while.
+        subprocess.run(["ip", "link", "del", f"ddpveth{number}"], check=False, capture_output=True)
         subprocess.run(["ip", "netns", "del", host], check=False, capture_output=True)
         shutil.rmtree(Path("/etc/netns") / host, ignore_errors=True)
     subprocess.run(["ip", "link", "del", _BRIDGE], check=False, capture_output=True)

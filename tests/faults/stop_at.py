@@ -1,23 +1,28 @@
-"""python stop_at.py STEP RANK SIGNAL [options of ddp_numpy.train]: a rank gets a signal in the middle of a step.
+"""python stop_at.py STEP RANK WHAT [options of ddp_numpy.train]: something happens to a rank in the middle of a step.
 
-STEP counts from the first weights; a run that starts behind it is left alone.
+STEP counts from the first weights, and +STEP from this start. WHAT: the name of a signal that the rank
+gets, or HANG.
 """
 
 import os
 import signal
 import sys
+import time
 
 from ddp_numpy.cli import run
 from ddp_numpy.train import main
 from ddp_numpy.trainer import Trainer
 
-step, rank, name = int(sys.argv.pop(1)), int(sys.argv.pop(1)), sys.argv.pop(1)
+step, rank, what = sys.argv.pop(1), int(sys.argv.pop(1)), sys.argv.pop(1)
 train_step = Trainer.train_step
 
 
 def stopping(self, *arguments):  # type: ignore[no-untyped-def]
-    if self.steps_made == step and self.comm.rank == rank:
-        os.kill(os.getpid(), signal.Signals[name])
+    made = self.sums_ended if step.startswith("+") else self.steps_made
+    if made == int(step) and self.comm.rank == rank:
+        while what == "HANG":
+            time.sleep(1)
+        os.kill(os.getpid(), signal.Signals[what])
     train_step(self, *arguments)
 
 

@@ -1,0 +1,111 @@
+"""The launcher starts a job again that died, from its last checkpoint, as long as that gets it anywhere."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jobs import Job, run_job
+from soak import soak
+from tables import classified_rows, write_csv
+
+from ddp_numpy import load_model
+
+HERE = Path(__file__).parent
+OPTIONS = (
+    "--data",
+    "t.csv",
+    "--epochs",
+    "3",
+    "--batch-size",
+    "24",
+    "--quiet",
+    "--out",
+    "run",
+    "--checkpoint-every",
+    "1",
+    "steps",
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_csv(tmp_path / "t.csv", *classified_rows(300))
+    shutil.copy(HERE / "stop_at.py", tmp_path)
+    return tmp_path
+
+
+def launch(folder: Path, *arguments: str) -> Job:
+    return run_job(None, "-m", "launch", "run", *arguments, *OPTIONS, cwd=folder)
+
+
+def dying(folder: Path, step: str, restarts: int) -> Job:
+    """A job of two ranks whose last one is killed at a step of each start."""
+    return launch(folder, "-n", "2", "--max-restarts", str(restarts), "-m", "stop_at", step, "1", "SIGKILL")
+
+
+def test_a_job_that_dies_is_started_again_until_it_is_done(folder: Path) -> None:
+    job = dying(folder, "+9", 9)
+    assert job.status == 0, job.err
+    notes = [line for line in job.err.splitlines() if line.startswith("note: ")]
+    assert 3 <= len(notes) <= 5, "30 steps, of which a start makes 9, and at most loses the last"
+    assert notes[0].startswith("note: the job died with status 9; restart 1 of 9 from step-000000000")
+    undisturbed = run_job(2, "-m", "ddp_numpy.train", *OPTIONS, "--out", "whole", cwd=folder)
+    assert undisturbed.status == 0
+    params, expected = (load_model(folder / out / "model.npz").params for out in ("run", "whole"))
+    np.testing.assert_array_equal(params, expected)
+
+
+def test_restarts_are_used_up(folder: Path) -> None:
+    job = dying(folder, "+9", 1)
+    assert job.status == 9
+    assert (
+        job.error_lines[-1] == "error: the job died with status 9, and all 1 restarts are used up; see --max-restarts"
+    )
+
+
+def test_restarts_end_where_no_checkpoint_is_made_between_deaths(folder: Path) -> None:
+    job = dying(folder, "+0", 9)
+    assert job.status == 9
+    assert job.err.count("note: the job died with status 9; restart 1 of 9 from the start") == 1
+    assert "error: the job died with status 9 again with no checkpoint in between" in job.error_lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("--max-restarts", "2", "--lr", "-1"), 2, "lr"),  # the user's mistake
+        (("--max-restarts", "2", "-m", "stop_at", "5", "0", "SIGTERM"), 75, "asked to stop"),
+    ],
+)
+def test_what_starting_again_would_not_change_is_not_started_again(
+    arguments: tuple[str, ...], status: int, words: str, folder: Path
+) -> None:
+    job = launch(folder, "-n", "2", *arguments)
+    assert job.status == status
+    assert words in job.error_lines[0]
+    assert "restart" not in job.err
+
+
+def test_restarts_need_a_folder(folder: Path) -> None:
+    job = run_job(None, "-m", "launch", "run", "-n", "2", "--max-restarts", "1", "--epochs", "1", cwd=folder)
+    assert job.status == 2
+    assert "--max-restarts: give the job an --out" in job.error_lines[0]
+
+
+def test_killed_ranks_at_random_moments_change_nothing() -> None:
+    assert soak(kills=20, seed=7, ranks=2) == []
+
+
+def test_four_ranks_then_three_then_one(folder: Path) -> None:
+    whole = ("--data", "t.csv", "--epochs", "3", "--batch-size", "24", "--quiet", "--dtype", "float64")
+    assert run_job(None, "-m", "ddp_numpy.train", *whole, "--out", "whole", cwd=folder).status == 0
+    every = ("--checkpoint-every", "1", "steps", "--out", "run")
+    assert run_job(None, "-m", "launch", "run", "-n", "4", "-m", "stop_at", "5", "3", "SIGKILL", *whole, *every,
+                   cwd=folder).status == 9  # fmt: skip
+    resumed = ("--resume", "auto", "--quiet", "--out", "run")
+    job = run_job(None, "-m", "launch", "run", "-n", "3", "-m", "stop_at", "9", "1", "SIGUSR1", *resumed, cwd=folder)
+    assert job.status == 75, job.err
+    assert run_job(None, "-m", "ddp_numpy.train", *resumed, cwd=folder).status == 0
+    parts, expected = (load_model(folder / out / "model.npz").params for out in ("run", "whole"))
+    assert np.abs(parts - expected).max() <= 1e-12 * np.abs(expected).max()
