@@ -8,7 +8,7 @@ default_to_one_thread()  # before anything below loads NumPy
 from ddp_numpy.checkpoint import load_model, save_model
 from ddp_numpy.comm import Communicator, SingleProcess, world
 from ddp_numpy.data import Dataset, load_data
-from ddp_numpy.errors import InputError, JobError, ReplicaError
+from ddp_numpy.errors import DivergedError, InputError, Interrupted, JobError, ReplicaError
 from ddp_numpy.metrics import Epoch
 from ddp_numpy.nn import Dense, ReLU, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import SGD
@@ -21,8 +21,10 @@ __all__ = [
     "Communicator",
     "Dataset",
     "Dense",
+    "DivergedError",
     "Epoch",
     "InputError",
+    "Interrupted",
     "JobError",
     "ReLU",
     "ReplicaError",

@@ -19,14 +19,15 @@ from launch.errors import LaunchError
 from launch.flavours import FLAVOURS, Job, find
 from launch.notice import Notice
 from launch.options import THREADS_VARIABLE, Launch, check_module, job_options, rank_program
-from launch.restart import Restarts, resuming
+from launch.restart import Restarts, out_folder, resuming
 from launch.sbatch import Allocation, script
 
 # The status of a job that lost a rank to a signal: MPICH's mpirun gives the signal, others give 128 more.
 _FATAL = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
 _KILLED = {base + number for base in (0, 128) for number in _FATAL}
 
-_module_option = click.option("-m", "module", default="ddp_numpy.train", metavar="MODULE", help="What each rank runs.")
+TRAIN = "ddp_numpy.train"
+_module_option = click.option("-m", "module", default=TRAIN, metavar="MODULE", help="What each rank runs.")
 
 
 @click.group(context_settings={"show_default": True, "max_content_width": 110})
@@ -177,7 +178,11 @@ def sbatch_command(
         program=rank_program(flavour, module, arguments, None),
         env={THREADS_VARIABLE: str(threads)},
     )
-    click.echo(script(allocation, flavour, path, job), nl=False)
+    more = ""
+    if module == TRAIN:
+        # Queued again, a job keeps its number.
+        more = ' --out "runs/slurm-$SLURM_JOB_ID"' * (out_folder(arguments) is None) + " --resume auto"
+    click.echo(script(allocation, flavour, path, job, more), nl=False)
 
 
 def main() -> None:

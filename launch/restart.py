@@ -18,7 +18,7 @@ class Restarts:
     def __init__(self, most: int, arguments: tuple[str, ...]) -> None:
         """arguments: of the job's module. Raises LaunchError unless they have an --out, where its checkpoints are."""
         self._left, self._most = most, most
-        self._folder = _out(arguments) if most else None
+        self._folder = out_folder(arguments) if most else None
         self._newest_before: str | None = None
         if most and self._folder is None:
             raise LaunchError("--max-restarts: give the job an --out, where it finds its checkpoints again")
@@ -53,7 +53,8 @@ def resuming(arguments: tuple[str, ...]) -> tuple[str, ...]:
     return arguments if arguments[-2:] == _RESUME else (*arguments, *_RESUME)
 
 
-def _out(arguments: tuple[str, ...]) -> Path | None:
+def out_folder(arguments: tuple[str, ...]) -> Path | None:
+    """The --out among a module's arguments."""
     found = None
     for number, word in enumerate(arguments):
         if word == "--out" and number + 1 < len(arguments):

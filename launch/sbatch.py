@@ -32,8 +32,8 @@ class Allocation:
             raise LaunchError(f"--time: {self.time!r} is not minutes, MM:SS, HH:MM:SS or D-HH[:MM[:SS]]")
 
 
-def script(allocation: Allocation, flavour: Flavour, mpirun: str, job: Job) -> str:
-    """The text of the job script. mpirun: the path of the flavour's mpirun, or srun."""
+def script(allocation: Allocation, flavour: Flavour, mpirun: str, job: Job, more: str = "") -> str:
+    """The text of the job script. mpirun: the path of the flavour's mpirun, or srun; more: arguments, for the shell."""
     by_srun = flavour.name == "srun"
     # srun's tasks are the ranks, and get the signal from Slurm. What Slurm sees of an mpirun are its helpers, so the
     # script itself takes the signal (B:) and hands it to mpirun, which tells the ranks.
@@ -52,7 +52,7 @@ def script(allocation: Allocation, flavour: Flavour, mpirun: str, job: Job) -> s
     lines = ["#!/bin/bash"]
     lines += [f"#SBATCH --{name}={value}" for name, value in settings.items() if value is not None]
     lines += ["#SBATCH --requeue", ""]
-    command = shlex.join(flavour.build(mpirun, job))
+    command = shlex.join(flavour.build(mpirun, job)) + more
     lines += [command, "status=$?"] if by_srun else _forwarding(command)
     lines += [
         "",

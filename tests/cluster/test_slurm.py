@@ -125,7 +125,8 @@ def test_the_script_says_what_was_asked_for(tmp_path: Path) -> None:
         "#SBATCH --requeue",
         "",
         f"env OMP_NUM_THREADS=2 srun --ntasks 64 --mpi=pmi2 --cpu-bind=none {sys.executable} -m launch.rank "
-        "SLURM_PROCID '' ddp_numpy.train --epochs 50 --time x",
+        "SLURM_PROCID '' ddp_numpy.train --epochs 50 --time x "
+        '--out "runs/slurm-$SLURM_JOB_ID" --resume auto',
         "status=$?",
         "",
         "# 75: stopped before the time limit, with its work saved. Go on in a new allocation.",

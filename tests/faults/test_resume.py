@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +154,23 @@ def test_mistakes(options: tuple[str, ...], words: str, table: Path, tmp_path: P
     assert (job.status, len(job.error_lines)) == (2, 1)
     assert words in job.error_lines[0]
     assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_two_jobs_in_one_folder(table: Path, tmp_path: Path) -> None:
+    options = ("--data", table, "--out", "run", "--quiet")
+    command = [sys.executable, "-m", "ddp_numpy.train", *options, "--epochs", "1000000"]
+    with subprocess.Popen(command, cwd=tmp_path) as first:
+        try:
+            while not list((tmp_path / "run").glob("checkpoints/step-*")):
+                assert first.poll() is None
+                time.sleep(0.05)
+            for more in ((), ("--resume", "auto")):
+                job = train(2, *options, *more, "--epochs", "1000001", cwd=tmp_path)
+                assert (job.status, len(job.error_lines)) == (2, 1)
+                assert f"run: another job writes there: process {first.pid} on " in job.error_lines[0]
+        finally:
+            first.terminate()
+    assert first.returncode == 75
 
 
 def test_auto_begins_where_there_is_nothing_yet(table: Path, tmp_path: Path) -> None:
