@@ -178,6 +178,9 @@ def train(options: dict[str, Any], given: set[str], comm: Communicator, watchdog
     report.table_header()
     try:
         _fit(trainer, train_data, valid_data, options, run_folder, report)
+        with comm.together():
+            if run_folder is not None:
+                run_folder.finish(model)
     except (Interrupted, DivergedError) as error:
         if run_folder is not None:
             raise type(error)(f"{error}. {run_folder.how_to_go_on()}") from error
@@ -185,9 +188,6 @@ def train(options: dict[str, Any], given: set[str], comm: Communicator, watchdog
     finally:
         if run_folder is not None:
             run_folder.close()
-    with comm.together():
-        if run_folder is not None:
-            run_folder.finish(model)
 
 
 def _fit(

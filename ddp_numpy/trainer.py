@@ -153,7 +153,7 @@ class Trainer:
                 on_step(len(batch))
                 if self.stopping:
                     self.stop = self.stopping = False
-                    raise Interrupted(f"asked to stop, and stopped after {self._where()}")
+                    raise Interrupted(f"asked to stop, and stopped after epoch {self.epoch + 1}, step {self.step}")
         assert self.epoch_sums[2] == len(train), "each row is to be trained on once an epoch"
 
     def train_step(self, reader: Reader, rows: Array, global_rows: int) -> None:
@@ -188,9 +188,6 @@ class Trainer:
             )
         if self.clip_norm is not None and square > self.clip_norm**2:
             np.multiply(self.grads, self.clip_norm / math.sqrt(square), out=self.grads)
-
-    def _where(self) -> str:
-        return f"epoch {self.epoch + 1}, step {self.step}"
 
     def evaluate(self, data: Dataset) -> Array:
         """Loss, correct and rows, summed over all rows and ranks: no row is padded in or counted twice."""

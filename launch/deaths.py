@@ -4,10 +4,12 @@ import contextlib
 import os
 import select
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _LOOK_SECONDS = 0.2  # between looks for ranks that have yet to start
+_START_SECONDS = 30.0  # after which those that are not here are taken to be elsewhere
 
 
 class FirstDeath:
@@ -39,8 +41,9 @@ class FirstDeath:
         with contextlib.ExitStack() as stack:
             ends = select.poll()
             by_descriptor: dict[int, int] = {}
+            looking_until = time.monotonic() + _START_SECONDS
             while not self._over.is_set() and not self._first:
-                if len(found) < self._ranks:
+                if len(found) < self._ranks and time.monotonic() < looking_until:
                     for process, rank in self._new_ranks(found):
                         with contextlib.suppress(OSError):  # it ended just now
                             descriptor = os.pidfd_open(process)

@@ -32,7 +32,7 @@ class Restarts:
         if not self._left:
             _say(f"error: {died}, and all {self._most} restarts are used up; see --max-restarts")
             return False
-        if self._left < self._most and newest == self._newest_before:
+        if self._left < self._most and newest == self._newest_before and self._can_be_seen():
             _say(f"error: {died} again with no checkpoint in between: another restart would end likewise")
             return False
         self._left, self._newest_before = self._left - 1, newest
@@ -42,6 +42,10 @@ class Restarts:
     def _newest(self) -> str | None:
         assert self._folder is not None
         return max((path.name for path in (self._folder / "checkpoints").glob("step-*.npz")), default=None)
+
+    def _can_be_seen(self) -> bool:
+        """Whether the job's folder is on this host: rank 0 may be on another."""
+        return self._folder is not None and self._folder.exists()
 
 
 def _say(line: str) -> None:
