@@ -14,7 +14,7 @@ import numpy as np
 
 from ddp_numpy import SGD, Dense, ReLU, Sequential, Trainer, load_data, world
 from ddp_numpy.comm.world import Sums
-from ddp_numpy.data import Reader, batches, epoch_order, share
+from ddp_numpy.data import Reader, batches, epoch_order
 from ddp_numpy.nn import Array
 
 _BLOCK = 40  # calls that are timed together
@@ -36,11 +36,12 @@ def main(data: str, batch_size: int, sums: Sums, seconds: float) -> None:
     rows = whole_batches(len(train), batch_size)
 
     def step() -> None:
-        trainer.train_step(reader, next(rows)[share(batch_size, comm.rank, comm.size)], batch_size)
+        trainer.train_step(reader, next(rows))
 
     def sum_and_update() -> None:
-        trainer.exchange[...] = 0  # as in a step, where each rank has just written its own
-        comm.allreduce_(trainer.exchange)
+        vector = trainer.exchange.vector
+        vector[...] = 0  # as in a step, where each rank has just written its own
+        comm.allreduce_(vector)
         trainer.optimizer.step(model.params, trainer.grads)
 
     step()

@@ -73,19 +73,19 @@ class RunFolder:
     """A run's folder, locked against other jobs while it is written to."""
 
     def __init__(
-        self, start: Start, options: dict[str, Any], trajectory: dict[str, Any], keep: int, complaint: Complaint
+        self, start: Start, options: dict[str, Any], facts: dict[str, Any], keep: int, complaint: Complaint
     ) -> None:
         """Make or open it, and write the options.
 
-        trajectory: what must not change if the run is gone on with; keep: checkpoints to keep; complaint: told of what
-        can't be written, from any thread. Raises InputError where the folder can't be written, or holds another run,
-        or another job writes to it.
+        facts: what checkpoints are to tell, besides the options, to whoever goes on with the run; keep: checkpoints to
+        keep; complaint: told of what can't be written, from any thread. Raises InputError where the folder can't be
+        written, or holds another run, or another job writes to it.
         """
         self.path = start.folder or _unused_folder(Path("runs"))
         self._complaint = complaint
         self._unwritten = ""
         best = start.snapshot.facts["best"] if start.snapshot else None
-        self._facts = {"options": options, "trajectory": trajectory, "best": best}
+        self._facts = {"options": options, "best": best, **facts}
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(self.path)

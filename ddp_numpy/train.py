@@ -22,7 +22,7 @@ from ddp_numpy.nn import Dense, Layer, ReLU, Sequential
 from ddp_numpy.optim import SGD
 from ddp_numpy.report import Report
 from ddp_numpy.run_folder import CHECKPOINTS, CONFIG, METRICS, MODEL, RunFolder, Start, find_start
-from ddp_numpy.threads import describe_blas
+from ddp_numpy.threads import blas, describe_blas
 from ddp_numpy.trainer import Trainer
 from ddp_numpy.watchdog import Watchdog
 
@@ -86,6 +86,15 @@ class Widths(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
     "--comm", type=click.Choice(["auto", "node-shared", "allreduce"]), default="auto",
     help="How ranks sum gradients: in memory that a node's ranks share, or by MPI's Allreduce.",
 )  # fmt: skip
+@optgroup.option("--reproducible", is_flag=True, help="The same weights to the last bit on any number of ranks.")
+@optgroup.option(
+    "--micro-rows", type=click.IntRange(min=1), default=16,
+    help="Of --reproducible: the rows that are multiplied together, whatever the number of ranks.",
+)  # fmt: skip
+@optgroup.option(
+    "--check-replicas", type=click.IntRange(min=1), default=100, metavar="N",
+    help="Compare a hash of weights and optimizer state between ranks every N steps.",
+)  # fmt: skip
 @optgroup.option(
     "--stall-timeout", type=PositiveFloat(), default=300.0, metavar="S",
     help="End the job when a rank is silent, or late for a step, for so many seconds.",
@@ -141,7 +150,14 @@ def train(options: dict[str, Any], given: set[str], comm: Communicator, watchdog
     model = Sequential(*_layers(options["hidden"], train_data.classes), dtype=options["dtype"])
     optimizer = SGD(options["lr"], options["momentum"])
     trainer = Trainer(
-        model, optimizer, comm, batch_size=options["batch_size"], seed=options["seed"], clip_norm=options["clip_norm"]
+        model,
+        optimizer,
+        comm,
+        batch_size=options["batch_size"],
+        seed=options["seed"],
+        clip_norm=options["clip_norm"],
+        micro_rows=options["micro_rows"] if options["reproducible"] else None,
+        check_every=options["check_replicas"],
     )
     watchdog.watch(lambda: (trainer.sums_begun, trainer.sums_ended))
     trainer.prepare(train_data)
@@ -150,12 +166,14 @@ def train(options: dict[str, Any], given: set[str], comm: Communicator, watchdog
         if comm.rank == 0:
             trajectory = _trajectory(options, trainer, train_data)
             _check_trajectory(start, trajectory, options["epochs"])
+            _warn_of_another_blas(start, options["reproducible"], report)
     if comm.broadcast(start.snapshot is not None):
         snapshot = start.snapshot or Snapshot(0, 0, {}, {})  # rank 0's counts
         trainer.restore(snapshot.epoch, snapshot.step, snapshot.arrays)
     with comm.together():
         if comm.rank == 0:
-            run_folder = RunFolder(start, _resolved(options), trajectory, options["keep"], report.warning)
+            facts = {"trajectory": trajectory, "blas": blas()[0]}
+            run_folder = RunFolder(start, _resolved(options), facts, options["keep"], report.warning)
     hosts = comm.hosts()
     report.fields(
         f"ddp_numpy {ddp_numpy.__version__}",
@@ -170,7 +188,8 @@ def train(options: dict[str, Any], given: set[str], comm: Communicator, watchdog
             "training": f"{options['epochs']} epochs of {trainer.epoch_steps:,} steps, global batch "
             f"{trainer.batch_size}, {optimizer}"
             + (f", gradients clipped to {trainer.clip_norm:g}" if trainer.clip_norm else "")
-            + f", seed {trainer.seed}",
+            + f", seed {trainer.seed}"
+            + (f"; reproducible, in micro-shards of {trainer.micro_rows} rows" if trainer.micro_rows else ""),
             "output": str(run_folder.path if run_folder else ""),
         }
         | ({"resumed": f"after epoch {trainer.epoch}, step {trainer.step}, from {start.path}"} if start.path else {}),
@@ -249,7 +268,8 @@ def _brought_along(start: Start, given: set[str]) -> dict[str, Any]:
 
 def _trajectory(options: dict[str, Any], trainer: Trainer, train_data: Dataset) -> dict[str, Any]:
     """What must be the same for a run to go on as it would have, by names for people."""
-    names = ("seed", "batch_size", "dtype", "lr", "momentum", "clip_norm")
+    names = ["seed", "batch_size", "dtype", "lr", "momentum", "clip_norm", "reproducible"]
+    names += ["micro_rows"] * options["reproducible"]
     chosen = {f"--{name.replace('_', '-')}": options[name] for name in names}
     return {"model": str(trainer.model), **chosen, "SHA-256 of the training rows": train_data.sha256()}
 
@@ -266,6 +286,16 @@ def _check_trajectory(start: Start, trajectory: dict[str, Any], epochs: int) -> 
         raise InputError(f"{start.path}: can't go on with other settings: {'; '.join(changed)}")
     if epochs < start.snapshot.epoch + (start.snapshot.step > 0):
         raise InputError(f"{start.path}: is in epoch {start.snapshot.epoch + 1} already; raise --epochs from {epochs}")
+
+
+def _warn_of_another_blas(start: Start, reproducible: bool, report: Report) -> None:
+    """Say so where the last bits may change although nothing was done wrong."""
+    before = start.snapshot.facts["blas"] if start.snapshot else None
+    if reproducible and before not in (None, blas()[0]):
+        report.warning(
+            f"{start.path}: made with {before}, and now it is {blas()[0]}: the last bits may not be those that the run "
+            "would have had; OPENBLAS_CORETYPE chooses OpenBLAS's kernel"
+        )
 
 
 def _resolved(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,19 +1,19 @@
 """Data-parallel training: each rank takes its share of every batch, and all make the same update."""
 
-import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import Dataset, Reader, batches, epoch_order, share
-from ddp_numpy.errors import DivergedError, InputError, Interrupted, ReplicaError
+from ddp_numpy.errors import DivergedError, InputError, Interrupted
+from ddp_numpy.exchange import FloatExchange, GridExchange, from_grid, to_grid
 from ddp_numpy.metrics import Epoch
 from ddp_numpy.nn import Array, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import SGD
 from ddp_numpy.randomness import generator
+from ddp_numpy.replicas import check_replicas
 
 _STEP_ROWS = 256  # rows that a rank takes through the layers at a time: more don't fit into its cache
 _EVALUATE_ROWS = 64  # rows that a rank evaluates at a time: more take a tenth less time, and more memory than training
@@ -31,17 +31,22 @@ class Trainer:
         batch_size: int = 64,
         seed: int = 1,
         clip_norm: float | None = None,
+        micro_rows: int | None = None,
+        check_every: int = 100,
     ) -> None:
         """batch_size is the global batch, whatever the number of ranks; seed sets first weights and order.
 
         clip_norm: a batch's gradient whose Euclidean norm is larger is scaled down to it (Pascanu et al. 2013,
-        arXiv:1211.5063). Raises InputError for a batch size below 1.
+        arXiv:1211.5063). micro_rows: take every batch in micro-shards of so many rows, whose gradients are added up
+        exactly: the same bits on any number of ranks. check_every: steps after which the ranks compare a hash of
+        all they should have in common. Raises InputError for a batch size below 1.
         """
         with comm.together():
             if batch_size < 1:
                 raise InputError(f"batch size {batch_size}: must be at least 1")
         self.model, self.optimizer, self.comm = model, optimizer, comm
-        self.batch_size, self.seed, self.clip_norm = batch_size, seed, clip_norm
+        self.batch_size, self.seed, self.clip_norm, self.micro_rows = batch_size, seed, clip_norm, micro_rows
+        self.check_every = check_every
         self.epoch, self.step = 0, 0
         """Epochs trained, and steps made of the next one."""
         self.stop = False
@@ -51,7 +56,7 @@ class Trainer:
         self.sums_begun = self.sums_ended = 0
         """Of the steps' sums over ranks: who has begun one and not ended it waits for others, and may be asked how
         long by another thread."""
-        self.exchange: Array = np.empty(0)  # made by prepare
+        self._prepared = False
 
     def prepare(self, train: Dataset) -> None:
         """Build the model for these rows, unless it is built, and give all ranks the same state. Collective.
@@ -68,22 +73,21 @@ class Trainer:
                     f"the model maps {model.input_shape} to {model.output_shape}, "
                     f"but the data has features {input_shape} and {train.classes} classes"
                 )
-        if self.exchange.size:
+        if self._prepared:
             return
+        self._prepared = True
         model.input_divisor = train.divisor
         self.loss = SoftmaxCrossEntropy(train.classes, model.dtype)
-        # The gradients and, in their tail, the loss sums and whether to stop: one vector, so that one collective
-        # moves all of it.
-        parameters, sums = model.params.size, self.loss.SUMS
-        self.exchange = self.comm.empty(parameters + sums + 1, model.dtype)
-        self.grads, self.tail = self.exchange[:parameters], self.exchange[parameters : parameters + sums]
-        # Of a share that is taken in pieces, each piece's gradients and sums.
-        in_pieces = -(-self.batch_size // self.comm.size) > _STEP_ROWS
-        self._piece = np.zeros_like(self.exchange) if in_pieces else self.exchange
-        model.attach_grads(self._piece[:parameters])
+        self.exchange: FloatExchange | GridExchange
+        if self.micro_rows is None:
+            in_pieces = -(-self.batch_size // self.comm.size) > _STEP_ROWS
+            self.exchange = FloatExchange(self.comm, model, self.loss.SUMS, in_pieces)
+        else:
+            self.exchange = GridExchange(self.comm, model, self.loss.SUMS)
+        self.grads, self.sums = self.exchange.grads, self.exchange.sums
         self.optimizer.prepare(model.params)
         self.epoch_steps = -(-len(train) // self.batch_size)
-        self.epoch_sums = np.zeros(sums)
+        self.epoch_sums = np.zeros(self.loss.SUMS)
         self.restore(self.epoch, self.step, self.state())
 
     @property
@@ -128,8 +132,8 @@ class Trainer:
             self.train_epoch(train, on_step)
             trained = time.perf_counter()
             valid_sums = self.evaluate(valid)
+            self.check_replicas()
             self.epoch += 1
-            self.check_replicas(self.epoch)
             epoch = Epoch(
                 self.epoch,
                 *_means(self.epoch_sums),
@@ -147,73 +151,75 @@ class Trainer:
         order = epoch_order(len(train), self.seed, self.epoch + 1)
         with np.errstate(over="ignore", invalid="ignore"):  # said by DivergedError
             for batch in batches(order[self.step * self.batch_size :], self.batch_size):
-                self.train_step(reader, batch[share(len(batch), self.comm.rank, self.comm.size)], len(batch))
+                self.train_step(reader, batch)
                 self.step += 1
-                self.epoch_sums += self.tail
+                self.epoch_sums += self.sums
+                if self.steps_made % self.check_every == 0:
+                    self.check_replicas()
                 on_step(len(batch))
                 if self.stopping:
                     self.stop = self.stopping = False
                     raise Interrupted(f"asked to stop, and stopped after epoch {self.epoch + 1}, step {self.step}")
         assert self.epoch_sums[2] == len(train), "each row is to be trained on once an epoch"
 
-    def train_step(self, reader: Reader, rows: Array, global_rows: int) -> None:
-        """One update from this rank's row numbers (B,), maybe none, of a batch of global_rows rows."""
-        for start in range(0, max(1, len(rows)), _STEP_ROWS):
-            X, y = reader.read(rows[start : start + _STEP_ROWS])
+    def train_step(self, reader: Reader, batch: Array) -> None:
+        """One update from the rows of a global batch, given by their numbers (b,); this rank takes its share."""
+        for rows in self._pieces(batch, _STEP_ROWS):
+            X, y = reader.read(self._filled_up(rows))
             logits = self.model.forward(X, training=True)
-            self.loss.forward(logits, y, self._piece[self.grads.size :])
-            self.model.backward(self.loss.backward(global_rows))
-            if start:
-                np.add(self.exchange, self._piece, out=self.exchange)
-            elif self._piece is not self.exchange:
-                np.copyto(self.exchange, self._piece)
-        self.exchange[-1] = self.stop
+            self.loss.forward(logits, y, self.exchange.piece_sums, len(rows))
+            self.model.backward(self.loss.backward(len(batch)))
+            self.exchange.add_piece()
         self.sums_begun += 1
-        self.comm.allreduce_(self.exchange)
+        self.stopping = self.exchange.sum_up(self.stop, -(-len(batch) // (self.micro_rows or 1)))
         self.sums_ended += 1
-        self.stopping = bool(self.exchange[-1])
         self._check_and_clip()
         self.optimizer.step(self.model.params, self.grads)
 
     def _check_and_clip(self) -> None:
         """Raise DivergedError, on every rank, unless loss and gradient are finite; scale a large gradient down."""
-        loss, square = float(self.tail[0]), float(np.dot(self.grads, self.grads))
-        if not math.isfinite(loss + square):  # a sum of squares may overflow where no gradient did
-            square = float(np.dot(self.grads.astype(np.float64), self.grads))
-        if not math.isfinite(loss + square):
-            what = "the gradient" if math.isfinite(loss) else "the loss"
+        what = self.exchange.not_finite()
+        if what is not None:
             raise DivergedError(
-                f"{what} is not a finite number in epoch {self.epoch + 1}, step {self.step + 1}, at learning rate "
+                f"{what} in epoch {self.epoch + 1}, step {self.step + 1}, at learning rate "
                 f"{self.optimizer.lr:g}; the update was not made. Lower --lr, or set --clip-norm"
             )
-        if self.clip_norm is not None and square > self.clip_norm**2:
-            np.multiply(self.grads, self.clip_norm / math.sqrt(square), out=self.grads)
+        if self.clip_norm is not None:
+            norm = float(np.linalg.norm(self.grads.astype(np.float64)))
+            if norm > self.clip_norm:
+                np.multiply(self.grads, self.clip_norm / norm, out=self.grads)
 
     def evaluate(self, data: Dataset) -> Array:
         """Loss, correct and rows, summed over all rows and ranks: no row is padded in or counted twice."""
-        sums, piece_sums = np.zeros(self.loss.SUMS), np.zeros(self.loss.SUMS)
+        exact = self.micro_rows is not None
+        piece_sums = np.zeros(self.loss.SUMS)
+        sums: Array = to_grid(piece_sums) if exact else piece_sums.copy()
         reader = Reader(data, self.model.dtype)
-        mine = np.arange(len(data))[share(len(data), self.comm.rank, self.comm.size)]
-        for rows in batches(mine, _EVALUATE_ROWS):
-            X, y = reader.read(rows)
-            self.loss.forward(self.model.forward(X), y, piece_sums)
-            sums += piece_sums
+        for rows in self._pieces(np.arange(len(data)), _EVALUATE_ROWS):
+            X, y = reader.read(self._filled_up(rows))
+            self.loss.forward(self.model.forward(X), y, piece_sums, len(rows))
+            sums += to_grid(piece_sums) if exact else piece_sums
         self.comm.allreduce_(sums)
-        return sums
+        return from_grid(sums) if exact else sums
 
-    def check_replicas(self, epoch: int) -> None:
-        """Raise ReplicaError, on every rank, if the weights are not the same to the last bit everywhere."""
-        digests = self.comm.gather(self.model.digest())
-        error = None
-        if digests is not None:
-            (usual, _), *others = Counter(digests).most_common()
-            if others:
-                odd = [str(rank) for rank, digest in enumerate(digests) if digest != usual]
-                error = ReplicaError(
-                    f"after epoch {epoch} the weights of rank {', '.join(odd)} differ from those of the other "
-                    f"{self.comm.size - len(odd)}: suspect the memory or the MPI library of that host"
-                )
-        self.comm.agree(error)
+    def _pieces(self, rows: Array, most: int) -> Iterator[Array]:
+        """This rank's share of some rows, a piece at a time: of at most so many rows, or a micro-shard."""
+        rank, size, micro_rows = self.comm.rank, self.comm.size, self.micro_rows
+        if micro_rows is None:
+            return batches(rows[share(len(rows), rank, size)], most)
+        mine = share(-(-len(rows) // micro_rows), rank, size)
+        return batches(rows[mine.start * micro_rows : mine.stop * micro_rows], micro_rows)
+
+    def _filled_up(self, rows: Array) -> Array:
+        """The rows, and where they are a short last micro-shard some of them again: all products have one shape."""
+        return rows if self.micro_rows in (None, len(rows)) else np.resize(rows, self.micro_rows)
+
+    def check_replicas(self) -> None:
+        """Raise ReplicaError, on every rank, unless weights and optimizer state are the same bits everywhere."""
+        vectors = {"": self.model.params} | {f"{name} of ": array for name, array in self.optimizer.state.items()}
+        parts = self.model.parameter_slices().items()
+        arrays = {name + part: vector[where] for name, vector in vectors.items() for part, where in parts}
+        check_replicas(self.comm, arrays, f"in epoch {self.epoch + 1}, after step {self.step},")
 
 
 def _means(sums: Array) -> tuple[float, float]:

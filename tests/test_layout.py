@@ -12,7 +12,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(FLOOR | ROOMS - {"checkpoint"}, FLOOR),
     "run_folder": FLOOR | {"checkpoint", "metrics", "nn"},
     "checkpoint": FLOOR | {"nn"},  # a model file is rebuilt from layers
-    "trainer": FLOOR | ROOMS,
+    "exchange": FLOOR | {"comm", "nn"},
+    "replicas": FLOOR | {"comm", "nn"},
+    "trainer": FLOOR | ROOMS | {"exchange", "replicas"},
     "watchdog": FLOOR,
     "report": FLOOR | {"metrics"},
     "cli": FLOOR | {"comm"},

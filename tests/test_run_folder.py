@@ -15,7 +15,7 @@ from ddp_numpy.run_folder import RunFolder, Start, find_start
 
 
 def opened(folder: Path, complaints: list[str], start: Start | None = None) -> RunFolder:
-    return RunFolder(start or Start(folder, None), {"seed": 1}, {"--seed": 1}, 3, complaints.append)
+    return RunFolder(start or Start(folder, None), {"seed": 1}, {"trajectory": {}}, 3, complaints.append)
 
 
 def epoch(number: int, loss: float = 0.5, accuracy: float = 0.9) -> Epoch:

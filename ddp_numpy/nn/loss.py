@@ -24,8 +24,12 @@ class SoftmaxCrossEntropy:
         self._guesses = RowBuffer((), np.intp)
         self._firsts = np.arange(0)
 
-    def forward(self, logits: Array, y: Array, sums: Array) -> None:
-        """logits (B, classes), y (B,) in 0..classes-1 -> sums (3,): loss in nats, correct, and B."""
+    def forward(self, logits: Array, y: Array, sums: Array, rows: int | None = None) -> None:
+        """logits (B, classes), y (B,) in 0..classes-1 -> sums (3,): loss in nats, correct, and the rows.
+
+        rows: how many of the B count, from the first on; all by default.
+        """
+        self._rows = len(y) if rows is None else rows
         P, totals = self._probabilities.rows(len(y)), self._totals.rows(len(y))
         firsts = self._row_firsts(len(y))
         self._right = firsts + y
@@ -37,18 +41,19 @@ class SoftmaxCrossEntropy:
         np.exp(P, out=P)
         np.matmul(P, self._ones, out=totals)  # each row's sum, once a class: quicker than np.sum and a broadcast
         P /= totals
-        sums[0] = np.sum(np.log(totals[:, 0]) - shifted)
-        sums[1] = np.count_nonzero(guesses == y)
-        sums[2] = len(y)
+        sums[0] = np.sum((np.log(totals[:, 0]) - shifted)[: self._rows])
+        sums[1] = np.count_nonzero((guesses == y)[: self._rows])
+        sums[2] = self._rows
 
     def backward(self, global_rows: int) -> Array:
         """The gradient (B, classes) at the last forward's logits of the mean loss over global_rows rows.
 
-        These B are the caller's share of the global rows. To be called once after a forward.
+        Those of the B that count are the caller's share of the global rows. To be called once after a forward.
         """
         dlogits = self._probabilities.rows(len(self._right))
         dlogits.reshape(-1)[self._right] -= 1
         dlogits /= global_rows
+        dlogits[self._rows :] = 0
         return dlogits
 
     def _row_firsts(self, n: int) -> Array:

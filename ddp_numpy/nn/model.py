@@ -79,6 +79,16 @@ class Sequential:
         """SHA-256 of the parameters' bytes: equal on two ranks if and only if their weights are."""
         return hashlib.sha256(self.params.tobytes()).hexdigest()
 
+    def parameter_slices(self) -> dict[str, slice]:
+        """By names for people, like "W of layer 1 (Dense)", where in `params` and `grads` each array lies."""
+        numbers = {id(layer): number for number, layer in enumerate(self.layers, 1)}
+        slices, start = {}, 0
+        for layer, name, shape in self._parameters:
+            stop = start + math.prod(shape)
+            slices[f"{name} of layer {numbers[id(layer)]} ({type(layer).__name__})"] = slice(start, stop)
+            start = stop
+        return slices
+
     def __str__(self) -> str:
         words = [str(math.prod(self.input_shape))] if self.input_shape else []
         for layer in self.layers:
@@ -90,8 +100,5 @@ class Sequential:
         return " ".join(words)
 
     def _views(self, memory: Array) -> Iterator[tuple[Layer, str, Array]]:
-        start = 0
-        for layer, name, shape in self._parameters:
-            stop = start + math.prod(shape)
-            yield layer, name, memory[start:stop].reshape(shape)
-            start = stop
+        for (layer, name, shape), part in zip(self._parameters, self.parameter_slices().values(), strict=True):
+            yield layer, name, memory[part].reshape(shape)

@@ -67,15 +67,22 @@ def test_every_row_is_trained_on_once_an_epoch(ranks: int, table: Path, tmp_path
     assert seen["correct"] == seen["correct_by_prediction"]
 
 
-def test_replicas_that_come_apart_stop_the_job(table: Path, tmp_path: Path) -> None:
-    job = run_job(4, HERE / "flipped_bit.py", table, "2", cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        ("params", "b of layer 3 (Dense) on rank 2"),
+        ("optimizer.velocity", "b of layer 3 (Dense) on rank 2, velocity of b of layer 3 (Dense) on rank 2"),
+    ],
+)
+def test_replicas_that_come_apart_stop_the_job(array: str, words: str, table: Path, tmp_path: Path) -> None:
+    job = run_job(4, HERE / "flipped_bit.py", table, "2", array, cwd=tmp_path)
     assert job.status == 1
     assert job.error_lines == [
-        "error: after epoch 2 the weights of rank 2 differ from those of the other 3: "
-        "suspect the memory or the MPI library of that host"
+        f"error: in epoch 1, after step 4, ranks no longer hold the same: {words} differs from the other 3 ranks: "
+        "suspect the memory of that host, or its MPI library"
     ]
-    assert "epoch 1 ended" in job.out
-    assert "epoch 2 ended" not in job.out
+    assert "step 3" in job.out
+    assert "step 4" not in job.out, "nothing is done with it, no checkpoint written"
 
 
 def test_more_ranks_than_rows_in_any_batch(tmp_path: Path) -> None:
