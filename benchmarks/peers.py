@@ -29,20 +29,24 @@ _GOALS: dict[str, tuple[float | None, ...]] = {
     "images/s over PyTorch, 1 rank": (2.0, 2.0, 1.4),
     "images/s over PyTorch DDP, 2 ranks": (9, 5, 2.8),
     "sum and update, Allreduce / node-shared, 2 ranks": (4, None, None),
+    "images/s, reproducible / fast, 1 rank": (0.5, None, 0.8),
+    "images/s, reproducible / fast, 2 ranks": (0.5, None, 0.8),
     "KiB that a step allocates, 1 rank": (4, None, None),
 }
 _BATCHES = (64, 256, 1024)
+_MICRO_ROWS = 16  # the command's default
 
 Measured = dict[tuple[str, int], dict[str, float]]
 """(who, batch size) -> medians over rounds, in seconds."""
 
 
-def numpy_job(ranks: int, sums: str = "auto", threads: int = 1) -> Callable[..., dict[str, float]]:
+def numpy_job(ranks: int, sums: str = "auto", threads: int = 1, micro_rows: int = 0) -> Callable[..., dict[str, float]]:
     """A way to measure this package."""
 
     def run(data: str, batch: int, seconds: float) -> dict[str, float]:
         command = [sys.executable, "-m", "launch", "run", "-n", str(ranks), "--threads", str(threads)]
         options = ["--data", data, "--batch-size", str(batch), "--seconds", str(seconds), "--comm", sums]
+        options += ["--micro-rows", str(micro_rows)] if micro_rows else []
         return _result([*command, "-m", "benchmarks.step", *options], {})
 
     return run
@@ -134,6 +138,8 @@ def ratios(measured: Measured, batch: int) -> dict[str, float | None]:
         ratio(of("PyTorch, 1 rank", "step"), of("1 rank", "step")),
         ratio(of("PyTorch DDP, 2 ranks", "step"), of("2 ranks", "step")),
         ratio(of("2 ranks, Allreduce", "sum_and_update"), of("2 ranks", "sum_and_update")),
+        ratio(of("1 rank", "step"), of("1 rank, reproducible", "step")),
+        ratio(of("2 ranks", "step"), of("2 ranks, reproducible", "step")),
         ratio(of("1 rank", "allocated"), 1024),
     )
     return dict(zip(_GOALS, values, strict=True))
@@ -153,6 +159,8 @@ def main(data: str, rounds: int, seconds: float, batches: str, json_file: Path |
         "2 ranks": numpy_job(2),
         "2 ranks, Allreduce": numpy_job(2, sums="allreduce"),
         "4 ranks": numpy_job(4),
+        "1 rank, reproducible": numpy_job(1, micro_rows=_MICRO_ROWS),
+        "2 ranks, reproducible": numpy_job(2, micro_rows=_MICRO_ROWS),
     }
     if importlib.util.find_spec("torch"):
         jobs |= {"PyTorch, 1 rank": torch_job(1), "PyTorch DDP, 2 ranks": torch_job(2)}

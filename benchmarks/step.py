@@ -24,13 +24,14 @@ _BLOCK = 40  # calls that are timed together
 @click.option("--data", default="digits")
 @click.option("--batch-size", type=int, default=64)
 @click.option("--comm", "sums", type=click.Choice(["auto", "node-shared", "allreduce"]), default="auto")
+@click.option("--micro-rows", type=int, help="Train reproducibly, in micro-shards of so many rows.")
 @click.option("--seconds", type=float, default=2.0, help="How long to measure.")
-def main(data: str, batch_size: int, sums: Sums, seconds: float) -> None:
+def main(data: str, batch_size: int, sums: Sums, micro_rows: int | None, seconds: float) -> None:
     """Train the default network on whole batches and print medians, in seconds a step."""
     comm = world(sums)
     train, _ = load_data(data, comm)
     model = Sequential(Dense(128), ReLU(), Dense(64), ReLU(), Dense(train.classes))
-    trainer = Trainer(model, SGD(0.01), comm, batch_size=batch_size)
+    trainer = Trainer(model, SGD(0.01), comm, batch_size=batch_size, micro_rows=micro_rows)
     trainer.prepare(train)
     reader = Reader(train, model.dtype)
     rows = whole_batches(len(train), batch_size)

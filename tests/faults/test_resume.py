@@ -39,8 +39,9 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in line.items() if k not in ("images_per_second", "seconds")} for line in lines]
 
 
-@pytest.mark.parametrize("ranks", [None, 2, 3])
-@pytest.mark.parametrize("step", [0, 13, EPOCH_STEPS - 1, 2 * EPOCH_STEPS])
+@pytest.mark.parametrize(
+    ("ranks", "step"), [(None, 13), (2, 0), (2, EPOCH_STEPS - 1), (2, 13), (3, EPOCH_STEPS), (3, 13)]
+)
 def test_bit_for_bit_at_the_same_number_of_ranks(ranks: int | None, step: int, table: Path, tmp_path: Path) -> None:
     options = ("--data", table, *OPTIONS)
     assert train(ranks, *options, "--out", "whole", cwd=tmp_path).status == 0

