@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": FLOOR | {"metrics"},
     "cli": FLOOR | {"comm"},
     "train": FLOOR | ROOMS | {"trainer", "report", "run_folder", "watchdog", "cli", ""},
+    "verify": FLOOR | {"checkpoint", "nn", ""},
     "probe": FLOOR | {"comm", "cli", ""},
     "": FLOOR | ROOMS | {"trainer"},
 }

@@ -1,0 +1,99 @@
+"""The proof that the number of ranks doesn't change the result: one job trained at several, compared epoch by epoch.
+
+python -m ddp_numpy.verify --ranks 1,2,3,4 --reproducible --data train.csv --epochs 5
+"""
+
+import hashlib
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+import numpy as np
+
+from ddp_numpy.checkpoint import Snapshot, load_model, read_snapshot
+from ddp_numpy.errors import JobError
+from ddp_numpy.nn import Array
+
+# Without --reproducible: how far weights may differ, over the largest of them. Rounding grows with every step at
+# which a ReLU's input is near 0.
+_BOUNDS = {"float64": 1e-11, "float32": 2e-2}
+
+
+def _rank_counts(_: click.Context, __: click.Parameter, text: str) -> list[int]:
+    if not all(part.isdecimal() and int(part) > 0 for part in text.split(",")):
+        raise click.BadParameter(f"{text!r} is not a list of whole numbers above 0, like 1,2,3,4")
+    return [int(part) for part in text.split(",")]
+
+
+@click.command(
+    "verify", context_settings={"ignore_unknown_options": True, "show_default": True, "max_content_width": 110}
+)
+@click.option("--ranks", default="1,2,3,4", callback=_rank_counts, metavar="N,N,…", help="Rank counts to compare.")
+@click.option("--launch", "launch_options", default="", metavar="ARGS", help="For the launcher, like '--hosts a,b'.")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def main(ranks: list[int], launch_options: str, options: tuple[str, ...]) -> None:
+    """Train the same job at each rank count, and print whether its weights are the same after every epoch.
+
+    What is not known here goes to ddp_numpy.train. Exits with 1 if there is a difference: any one with
+    --reproducible, else one that rounding doesn't explain.
+    """
+    reproducible, different = "--reproducible" in options, False
+    with tempfile.TemporaryDirectory() as parent:
+        first: list[Array] = []
+        for count in ranks:
+            folder = Path(parent, str(count))
+            _train(count, shlex.split(launch_options), options, folder)
+            model = load_model(folder / "model.npz")
+            epochs = [snapshot.arrays["params"] for snapshot in _epochs(folder)]
+            first = first or epochs
+            for number, (params, expected) in enumerate(zip(epochs, first, strict=True), 1):
+                difference, words = _compare(params, expected, model.parameter_slices())
+                bound = 0.0 if reproducible else _BOUNDS[params.dtype.name]
+                different |= difference > bound
+                allowed = f" (at most {bound:g} is rounding)" if difference and not reproducible else ""
+                digest = hashlib.sha256(params.tobytes()).hexdigest()
+                click.echo(f"{count} rank{'s' * (count > 1)}  epoch {number}  {digest}  {words}{allowed}")
+    counts = ", ".join(map(str, ranks))
+    if different:
+        click.echo(f"DIFFERENT: the number of ranks, of {counts}, changes the result")
+        sys.exit(1)
+    click.echo(f"{'EQUAL TO THE LAST BIT' if reproducible else 'EQUAL UP TO ROUNDING'} on {counts} ranks")
+
+
+def _compare(params: Array, expected: Array, slices: dict[str, slice]) -> tuple[float, str]:
+    """The largest difference, over the largest weight expected, and words for it: "equal", or how much and where."""
+    if np.array_equal(params, expected):
+        return 0.0, "equal"
+    difference = float(np.abs(params - expected).max() / np.abs(expected).max())
+    first = int(np.argmax(params != expected))
+    name, part = next((name, part) for name, part in slices.items() if part.start <= first < part.stop)
+    return (
+        difference,
+        f"differs by {difference:.1e} of the largest weight, first in {name}, element {first - part.start}",
+    )
+
+
+def _train(ranks: int, launch_options: list[str], options: tuple[str, ...], folder: Path) -> None:
+    command = [sys.executable, "-m", "launch", "run", "-n", str(ranks), *launch_options, *options]
+    command += ["--quiet", "--out", str(folder), "--checkpoint-every", "1", "epochs", "--keep", "1000000"]
+    status = subprocess.run(command, check=False).returncode
+    if status:
+        raise click.ClickException(f"the job of {ranks} ranks ended with status {status}")
+
+
+def _epochs(folder: Path) -> list[Snapshot]:
+    return [read_snapshot(path) for path in sorted((folder / "checkpoints").glob("step-*.npz"))]
+
+
+if __name__ == "__main__":
+    try:
+        main.main(prog_name="python -m ddp_numpy.verify", standalone_mode=False)
+    except click.ClickException as error:
+        click.echo(f"error: {error.format_message().rstrip('.')}", err=True)
+        sys.exit(2)
+    except JobError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_status)

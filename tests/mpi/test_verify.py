@@ -1,0 +1,55 @@
+"""The certificate that the number of ranks doesn't change the result."""
+
+import re
+from pathlib import Path
+
+from jobs import Job, run_job
+from tables import classified_rows, write_csv
+
+OPTIONS = ("--data", "t.csv", "--epochs", "2", "--batch-size", "50", "--lr", "0.1")
+
+
+def verify(folder: Path, *options: str) -> Job:
+    write_csv(folder / "t.csv", *classified_rows(331, features=50, classes=5))
+    return run_job(None, "-m", "ddp_numpy.verify", *options, *OPTIONS, cwd=folder)
+
+
+def test_reproducible_training_is_equal_to_the_last_bit(tmp_path: Path) -> None:
+    job = verify(tmp_path, "--ranks", "1,2,3", "--reproducible")
+    assert job.status == 0, job.err
+    lines = re.findall(r"^(\d) ranks?  epoch (\d)  ([0-9a-f]{64})  equal$", job.out, re.MULTILINE)
+    assert [line[:2] for line in lines] == [(r, e) for r in "123" for e in "12"]
+    assert len({digest for _, _, digest in lines}) == 2, "one an epoch"
+    assert job.out.splitlines()[-1] == "EQUAL TO THE LAST BIT on 1, 2, 3 ranks"
+
+
+def test_the_fast_way_is_equal_up_to_rounding(tmp_path: Path) -> None:
+    job = verify(tmp_path, "--ranks", "1,3")
+    assert job.status == 0, job.err
+    found = r"3 ranks  epoch 1  \w+  differs by \d\.\de-0\d of the largest weight, .* \(at most 0\.02 is rounding\)"
+    assert re.search(found, job.out)
+    assert job.out.splitlines()[-1] == "EQUAL UP TO ROUNDING on 1, 3 ranks"
+
+
+def test_a_difference_is_found_and_located(tmp_path: Path) -> None:
+    # Ranks that take other rows than they should: a wrong share is no rounding.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\n"
+        "if os.environ.get('PMI_SIZE') == '3':\n"
+        "    import ddp_numpy.trainer as trainer\n"
+        "    trainer.epoch_order = lambda rows, seed, epoch: __import__('numpy').arange(rows)\n"
+    )
+    write_csv(tmp_path / "t.csv", *classified_rows(331, features=50, classes=5))
+    env = {"PYTHONPATH": str(tmp_path)}
+    job = run_job(None, "-m", "ddp_numpy.verify", "--ranks", "1,3", "--reproducible", *OPTIONS, cwd=tmp_path, env=env)
+    assert job.status == 1, job.err
+    found = r"3 ranks  epoch 1  \w+  differs by .*, first in W of layer 1 \(Dense\), element \d+$"
+    assert re.search(found, job.out, re.MULTILINE)
+    assert job.out.splitlines()[-1].startswith("DIFFERENT")
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    for options, words in ((("--ranks", "0"), "ranks"), (("--ranks", "1", "--hidden", "x"), "ended with status 2")):
+        job = verify(tmp_path, *options)
+        assert job.status == 2
+        assert words in job.error_lines[-1]
