@@ -3,17 +3,17 @@
 python -m ddp_numpy.verify --ranks 1,2,3,4 --reproducible --data train.csv --epochs 5
 """
 
-import hashlib
 import shlex
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 import click
 import numpy as np
 
-from ddp_numpy.checkpoint import Snapshot, load_model, read_snapshot
+from ddp_numpy.checkpoint import load_model, read_snapshot
 from ddp_numpy.errors import JobError
 from ddp_numpy.nn import Array
 
@@ -40,22 +40,23 @@ def main(ranks: list[int], launch_options: str, options: tuple[str, ...]) -> Non
     What is not known here goes to ddp_numpy.train. Exits with 1 if there is a difference: any one with
     --reproducible, else one that rounding doesn't explain.
     """
-    reproducible, different = "--reproducible" in options, False
+    different = reproducible = False
     with tempfile.TemporaryDirectory() as parent:
         first: list[Array] = []
         for count in ranks:
             folder = Path(parent, str(count))
             _train(count, shlex.split(launch_options), options, folder)
+            reproducible = tomllib.loads((folder / "config.toml").read_text())["reproducible"]
             model = load_model(folder / "model.npz")
-            epochs = [snapshot.arrays["params"] for snapshot in _epochs(folder)]
+            epochs = [read_snapshot(path).arrays["params"] for path in sorted(folder.glob("checkpoints/step-*.npz"))]
             first = first or epochs
             for number, (params, expected) in enumerate(zip(epochs, first, strict=True), 1):
                 difference, words = _compare(params, expected, model.parameter_slices())
                 bound = 0.0 if reproducible else _BOUNDS[params.dtype.name]
                 different |= difference > bound
                 allowed = f" (at most {bound:g} is rounding)" if difference and not reproducible else ""
-                digest = hashlib.sha256(params.tobytes()).hexdigest()
-                click.echo(f"{count} rank{'s' * (count > 1)}  epoch {number}  {digest}  {words}{allowed}")
+                model.params[...] = params
+                click.echo(f"{count} rank{'s' * (count > 1)}  epoch {number}  {model.digest()}  {words}{allowed}")
     counts = ", ".join(map(str, ranks))
     if different:
         click.echo(f"DIFFERENT: the number of ranks, of {counts}, changes the result")
@@ -70,10 +71,8 @@ def _compare(params: Array, expected: Array, slices: dict[str, slice]) -> tuple[
     difference = float(np.abs(params - expected).max() / np.abs(expected).max())
     first = int(np.argmax(params != expected))
     name, part = next((name, part) for name, part in slices.items() if part.start <= first < part.stop)
-    return (
-        difference,
-        f"differs by {difference:.1e} of the largest weight, first in {name}, element {first - part.start}",
-    )
+    where = f"{name}, element {first - part.start}"
+    return difference, f"differs by {difference:.1e} of the largest weight, first in {where}"
 
 
 def _train(ranks: int, launch_options: list[str], options: tuple[str, ...], folder: Path) -> None:
@@ -82,10 +81,6 @@ def _train(ranks: int, launch_options: list[str], options: tuple[str, ...], fold
     status = subprocess.run(command, check=False).returncode
     if status:
         raise click.ClickException(f"the job of {ranks} ranks ended with status {status}")
-
-
-def _epochs(folder: Path) -> list[Snapshot]:
-    return [read_snapshot(path) for path in sorted((folder / "checkpoints").glob("step-*.npz"))]
 
 
 if __name__ == "__main__":

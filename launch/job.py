@@ -155,9 +155,10 @@ def _held(path: Path) -> bool:
     """Whether some process has the file open or mapped."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if str(path) in (folder / "maps").read_text():
-                return True
+            # In the order of time: who makes such a file opens it, maps it, and then closes it.
             if any(os.readlink(link) == str(path) for link in (folder / "fd").iterdir()):
+                return True
+            if str(path) in (folder / "maps").read_text():
                 return True
     return False
 

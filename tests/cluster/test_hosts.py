@@ -1,6 +1,7 @@
 """Jobs over several hosts, each with its own name, address and shared memory."""
 
 import json
+import shlex
 import signal
 import time
 from collections.abc import Iterator
@@ -100,3 +101,13 @@ def test_the_launchers_end_is_the_end_on_all_hosts(end: signal.Signals, cluster:
     with staying(folder, 4, *hosts) as job:
         job.send_signal(end)
         assert gone_within(5, folder)
+
+
+def test_the_same_bits_on_one_host_and_on_two(cluster: Cluster, folder: Path) -> None:
+    hosts = ",".join(f"{host}:2" for host in cluster.hosts)
+    options = ("--ranks", "1,3,4", "--reproducible", "--data", "t.csv", "--epochs", "2", "--lr", "0.1")
+    where = f"--hosts {hosts} --mpi-args {shlex.quote(cluster.mpi_args)}"
+    job = run_job(None, "-m", "ddp_numpy.verify", "--launch", where, *options, cwd=folder)
+    assert job.status == 0, job.out + job.err
+    assert job.out.count("equal\n") == 6
+    assert job.out.endswith("EQUAL TO THE LAST BIT on 1, 3, 4 ranks\n")

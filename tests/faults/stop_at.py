@@ -20,6 +20,8 @@ train_step = Trainer.train_step
 def stopping(self, *arguments):  # type: ignore[no-untyped-def]
     made = self.sums_ended if step.startswith("+") else self.steps_made
     if made == int(step) and self.comm.rank == rank:
+        if step.startswith("+"):
+            time.sleep(0.5)  # for the checkpoint of the step before to reach the disk
         while what == "HANG":
             time.sleep(1)
         os.kill(os.getpid(), signal.Signals[what])
