@@ -7,7 +7,7 @@ import pytest
 from namespaces import Cluster, down, up
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Two hosts, taken down again in the end. Skipped where there is no right to make them."""
     if os.geteuid() != 0:
