@@ -72,7 +72,8 @@ def test_steps_between_checkpoints_are_made_again(table: Path, tmp_path: Path) -
     job = train(2, "--resume", "auto", "--out", "parts", cwd=tmp_path)
     assert job.status == 0
     (epoch, step) = re.search(r"resumed +after epoch (\d), step (\d)", job.out).groups()  # type: ignore[union-attr]
-    assert int(step) % 4 == 2 * int(epoch) % 4, "a multiple of 4 in all"
+    # A multiple of 4 in all, or the end of an epoch, which is written down where it was the best so far.
+    assert int(step) == 0 or int(step) % 4 == 2 * int(epoch) % 4
     np.testing.assert_array_equal(params(tmp_path / "parts"), params(tmp_path / "whole"))
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
 
