@@ -77,6 +77,17 @@ def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     assert complaints == []
 
 
+def test_a_run_that_went_back_keeps_what_it_writes_now(tmp_path: Path) -> None:
+    (tmp_path / "step-0000000008.npz").write_bytes(b"damaged, and so passed over")
+    written(tmp_path / "step-0000000009.npz")
+    store = CheckpointStore(tmp_path, 1, pytest.fail)
+    for number in (3, 4):
+        store.save(number, snapshot(number))
+        store.flush()
+    store.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{n:010d}.npz" for n in (4, 8, 9)]
+
+
 def test_saving_waits_for_no_disk_and_the_newest_gets_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = threading.Event()
     monkeypatch.setattr("ddp_numpy.checkpoint.store.write_snapshot", lambda *a: (disk.wait(), write_snapshot(*a)))

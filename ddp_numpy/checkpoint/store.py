@@ -1,5 +1,6 @@
 """The checkpoints of a run: written in the background, the last few and the best of them kept."""
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -41,9 +42,8 @@ class CheckpointStore:
         The arrays are copied before this returns.
         """
         copies = {name: array.copy() for name, array in snapshot.arrays.items()}
-        own = Snapshot(snapshot.epoch, snapshot.step, copies, snapshot.facts)
         with self._changed:
-            self._waiting[best] = number, own
+            self._waiting[best] = number, dataclasses.replace(snapshot, arrays=copies)
             self._changed.notify_all()
 
     def flush(self) -> None:
@@ -80,10 +80,13 @@ class CheckpointStore:
                 )
 
     def _write(self, number: int, snapshot: Snapshot, best: bool) -> None:
-        for name in [f"step-{number:010d}.npz", *([_BEST] if best else [])]:
-            with atomic_write(self._folder / name) as file:
+        newest = self._folder / f"step-{number:010d}.npz"
+        for path in [newest, *([self._folder / _BEST] if best else [])]:
+            with atomic_write(path) as file:
                 write_snapshot(file, snapshot)
-        for old in sorted(self._folder.glob(_PATTERN))[: -self._keep]:
+        # A run that went back to an older checkpoint finds later ones here, and those that it writes now are to stay.
+        so_far = sorted(path for path in self._folder.glob(_PATTERN) if path <= newest)
+        for old in so_far[: -self._keep]:
             old.unlink(missing_ok=True)
 
 
