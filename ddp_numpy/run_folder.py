@@ -89,12 +89,16 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(self.path)
-            if not start.again:
-                self._refuse_another_run()
-            with atomic_write(self.path / CONFIG) as file:
-                tomli_w.dump(options, file)
-            self._keep_epochs(start.snapshot.epoch if start.snapshot else 0)
-            self._checkpoints = CheckpointStore(self.path / CHECKPOINTS, keep, complaint)
+            try:
+                if not start.again:
+                    self._refuse_another_run()
+                with atomic_write(self.path / CONFIG) as file:
+                    tomli_w.dump(options, file)
+                self._keep_epochs(start.snapshot.epoch if start.snapshot else 0)
+                self._checkpoints = CheckpointStore(self.path / CHECKPOINTS, keep, complaint)
+            except BaseException:
+                self._lock.release()
+                raise
         except OSError as error:
             raise InputError(
                 f"{self.path}: can't write there: {error.strerror or error}; choose another --out"
@@ -146,7 +150,6 @@ class RunFolder:
     def _refuse_another_run(self) -> None:
         for name in (METRICS, MODEL, CHECKPOINTS):
             if (self.path / name).exists():
-                self._lock.release()
                 raise InputError(
                     f"{self.path}: holds {name} of another run; choose another folder with --out, or go on with "
                     "that run by --resume auto"

@@ -54,6 +54,13 @@ def test_a_finished_runs_folder_is_not_written_to_again(tmp_path: Path) -> None:
     assert not (tmp_path / ".lock").exists()
 
 
+def test_a_folder_that_can_not_be_opened_is_left_unlocked(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    with pytest.raises(InputError, match="can't write there: File exists"):
+        opened(tmp_path, [], Start(tmp_path, None, again=True))
+    assert not (tmp_path / ".lock").exists()
+
+
 def test_metrics_of_epochs_that_are_made_again_go(tmp_path: Path) -> None:
     run = opened(tmp_path, [])
     for number in (1, 2, 3):
