@@ -60,9 +60,10 @@ class Watchdog:
             self._end = _Reporter(link, token, timeout, comm.rank, hosts, address)
             reached = self._end.reach()
         unreached = comm.broadcast([rank for rank, there in enumerate(comm.gather(reached) or []) if not there])
-        if judge is not None and unreached:
-            judge.forget(unreached)
-            complaint(f"{_names(unreached, hosts)} can't reach rank 0 by UDP, and won't be missed when stuck")
+        if judge is not None:
+            judge.begin([rank for rank in range(1, comm.size) if rank not in unreached])
+            if unreached:
+                complaint(f"{_names(unreached, hosts)} can't reach rank 0 by UDP, and won't be missed when stuck")
         if not reached:
             self._end.stop()
             self._end = None
@@ -127,28 +128,26 @@ def _tell_launcher() -> None:
 
 
 class _Judge(_Thread):
-    """Rank 0's: hears all others, and decides."""
+    """Rank 0's: answers all others, and from `begin` on decides."""
 
     def __init__(self, link: socket.socket, token: bytes, timeout: float, hosts: list[str]) -> None:
         super().__init__(link, token, timeout, 0, hosts)
-        now = time.monotonic()
-        self._heard = dict.fromkeys(range(1, len(hosts)), now)
+        self._heard: dict[int, float] = {}
         self._addresses: dict[int, tuple[str, int]] = {}
         self._all_sums: dict[int, Sums] = {}
-        self._moved: tuple[float, dict[int, Sums]] = now, {}
+        self._moved: tuple[float, dict[int, Sums]] = time.monotonic(), {}
         self.start()
 
-    def forget(self, ranks: list[int]) -> None:
-        """Don't expect to hear of these."""
-        for rank in ranks:
-            self._heard.pop(rank, None)
+    def begin(self, ranks: list[int]) -> None:
+        """Expect to hear of these from now on."""
+        self._heard = dict.fromkeys(ranks, time.monotonic())  # a new one, as the thread may be looking through the old
 
     def run(self) -> None:
         while not self._over.is_set():
             self._receive()
             now = time.monotonic()
             if self._slept():
-                self._heard = dict.fromkeys(self._heard, now)
+                self._heard.update(dict.fromkeys(self._heard, now))
                 self._moved = now, {}
             if error := self._judge(now):
                 for address in self._addresses.values():
@@ -161,9 +160,11 @@ class _Judge(_Thread):
             token, rank, *sums = _BEAT.unpack(data)
         except (OSError, struct.error):  # nothing came, or nothing of ours
             return
-        if secrets.compare_digest(token, self._token) and rank in self._heard:
+        if not secrets.compare_digest(token, self._token):
+            return
+        self._link.sendto(_ANSWER.pack(self._token, False), address)
+        if rank in self._heard:
             self._heard[rank], self._addresses[rank], self._all_sums[rank] = time.monotonic(), address, tuple(sums)
-            self._link.sendto(_ANSWER.pack(self._token, False), address)
 
     def _judge(self, now: float) -> str | None:
         """What is wrong, if anything is."""
@@ -210,8 +211,9 @@ class _Reporter(_Thread):
         heard = time.monotonic()
         while not self._over.wait(self._timeout / 10):
             ends = self._tell()
+            slept = self._slept()
             now = time.monotonic()
-            if ends is not None or self._slept():
+            if slept or ends is not None:
                 heard = now
             if ends:
                 self._end_job(None)
