@@ -26,8 +26,8 @@ from launch.sbatch import Allocation, script
 _FATAL = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
 _KILLED = {base + number for base in (0, 128) for number in _FATAL}
 
-TRAIN = "ddp_numpy.train"
-_module_option = click.option("-m", "module", default=TRAIN, metavar="MODULE", help="What each rank runs.")
+_TRAIN = "ddp_numpy.train"
+_module_option = click.option("-m", "module", default=_TRAIN, metavar="MODULE", help="What each rank runs.")
 
 
 @click.group(context_settings={"show_default": True, "max_content_width": 110})
@@ -179,7 +179,7 @@ def sbatch_command(
         env={THREADS_VARIABLE: str(threads)},
     )
     more = ""
-    if module == TRAIN:
+    if module == _TRAIN:
         # Queued again, a job keeps its number.
         more = ' --out "runs/slurm-$SLURM_JOB_ID"' * (out_folder(arguments) is None) + " --resume auto"
     click.echo(script(allocation, flavour, path, job, more), nl=False)

@@ -5,7 +5,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 _LOOK_SECONDS = 0.2  # between looks for ranks that have yet to start
@@ -37,26 +37,25 @@ class FirstDeath:
             self._thread.join()
 
     def _watch(self) -> None:
-        found: dict[int, int] = {}  # rank by process
         with contextlib.ExitStack() as stack:
             ends = select.poll()
-            by_descriptor: dict[int, int] = {}
+            found: dict[int, int] = {}  # ranks by the pidfd of their process
             looking_until = time.monotonic() + _START_SECONDS
             while not self._over.is_set() and not self._first:
                 if len(found) < self._ranks and time.monotonic() < looking_until:
-                    for process, rank in self._new_ranks(found):
+                    for process, rank in self._new_ranks(found.values()):
                         with contextlib.suppress(OSError):  # it ended just now
                             descriptor = os.pidfd_open(process)
                             stack.callback(os.close, descriptor)
                             ends.register(descriptor, select.POLLIN)
-                            by_descriptor[descriptor], found[process] = rank, rank
-                self._first = [by_descriptor[descriptor] for descriptor, _ in ends.poll(1000 * _LOOK_SECONDS)]
+                            found[descriptor] = rank
+                self._first = [found[descriptor] for descriptor, _ in ends.poll(1000 * _LOOK_SECONDS)]
 
-    def _new_ranks(self, found: dict[int, int]) -> Iterator[tuple[int, int]]:
+    def _new_ranks(self, found: Collection[int]) -> Iterator[tuple[int, int]]:
         for process in self._processes():
             with contextlib.suppress(OSError):
                 for setting in Path(f"/proc/{process}/environ").read_bytes().split(b"\0"):
                     value = setting.removeprefix(self._variable)
                     # A rank's own children have its environment too.
-                    if value != setting and value.isdigit() and int(value) not in found.values():
+                    if value != setting and value.isdigit() and int(value) not in found:
                         yield process, int(value)

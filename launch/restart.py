@@ -6,9 +6,10 @@ import click
 
 from launch.errors import LaunchError
 from launch.job import Ending
+from launch.sbatch import INTERRUPTED
 
 # Statuses that starting again would not change: the job is done, its user made a mistake, or it was told to stop.
-_FINAL = (0, 2, 75)
+_FINAL = (0, 2, INTERRUPTED)
 _RESUME = ("--resume", "auto")
 
 
