@@ -34,25 +34,27 @@ _GOALS: dict[str, tuple[float | None, ...]] = {
     "KiB that a step allocates, 1 rank": (4, None, None),
 }
 _BATCHES = (64, 256, 1024)
-_MICRO_ROWS = 16  # the command's default
+
+Job = Callable[..., dict[str, float]]
+"""data, batch size, seconds to measure -> medians in seconds."""
 
 Measured = dict[tuple[str, int], dict[str, float]]
 """(who, batch size) -> medians over rounds, in seconds."""
 
 
-def numpy_job(ranks: int, sums: str = "auto", threads: int = 1, micro_rows: int = 0) -> Callable[..., dict[str, float]]:
+def numpy_job(ranks: int, sums: str = "auto", threads: int = 1, reproducible: bool = False) -> Job:
     """A way to measure this package."""
 
     def run(data: str, batch: int, seconds: float) -> dict[str, float]:
         command = [sys.executable, "-m", "launch", "run", "-n", str(ranks), "--threads", str(threads)]
         options = ["--data", data, "--batch-size", str(batch), "--seconds", str(seconds), "--comm", sums]
-        options += ["--micro-rows", str(micro_rows)] if micro_rows else []
+        options += ["--reproducible"] * reproducible
         return _result([*command, "-m", "benchmarks.step", *options], {})
 
     return run
 
 
-def torch_job(ranks: int) -> Callable[..., dict[str, float]]:
+def torch_job(ranks: int) -> Job:
     """A way to measure PyTorch."""
 
     def run(data: str, batch: int, seconds: float) -> dict[str, float]:
@@ -153,14 +155,14 @@ def ratios(measured: Measured, batch: int) -> dict[str, float | None]:
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures there.")
 def main(data: str, rounds: int, seconds: float, batches: str, json_file: Path | None) -> None:
     """Measure this package and PyTorch DDP by turns, and print Markdown tables of images/s and of ratios."""
-    jobs: dict[str, Callable[..., dict[str, float]]] = {
+    jobs: dict[str, Job] = {
         "1 rank": numpy_job(1),
         "1 rank, 2 BLAS threads": numpy_job(1, threads=2),
         "2 ranks": numpy_job(2),
         "2 ranks, Allreduce": numpy_job(2, sums="allreduce"),
         "4 ranks": numpy_job(4),
-        "1 rank, reproducible": numpy_job(1, micro_rows=_MICRO_ROWS),
-        "2 ranks, reproducible": numpy_job(2, micro_rows=_MICRO_ROWS),
+        "1 rank, reproducible": numpy_job(1, reproducible=True),
+        "2 ranks, reproducible": numpy_job(2, reproducible=True),
     }
     if importlib.util.find_spec("torch"):
         jobs |= {"PyTorch, 1 rank": torch_job(1), "PyTorch DDP, 2 ranks": torch_job(2)}

@@ -15,6 +15,7 @@ import numpy as np
 from ddp_numpy import SGD, Dense, ReLU, Sequential, Trainer, load_data, world
 from ddp_numpy.comm.world import Sums
 from ddp_numpy.data import Reader, batches, epoch_order
+from ddp_numpy.exchange import default_micro_rows
 from ddp_numpy.nn import Array
 
 _BLOCK = 40  # calls that are timed together
@@ -24,13 +25,15 @@ _BLOCK = 40  # calls that are timed together
 @click.option("--data", default="digits")
 @click.option("--batch-size", type=int, default=64)
 @click.option("--comm", "sums", type=click.Choice(["auto", "node-shared", "allreduce"]), default="auto")
-@click.option("--micro-rows", type=int, help="Train reproducibly, in micro-shards of so many rows.")
+@click.option("--reproducible", is_flag=True)
+@click.option("--micro-rows", type=int, help="Of --reproducible; else the default for the batch.")
 @click.option("--seconds", type=float, default=2.0, help="How long to measure.")
-def main(data: str, batch_size: int, sums: Sums, micro_rows: int | None, seconds: float) -> None:
+def main(data: str, batch_size: int, sums: Sums, reproducible: bool, micro_rows: int | None, seconds: float) -> None:
     """Train the default network on whole batches and print medians, in seconds a step."""
     comm = world(sums)
     train, _ = load_data(data, comm)
     model = Sequential(Dense(128), ReLU(), Dense(64), ReLU(), Dense(train.classes))
+    micro_rows = (micro_rows or default_micro_rows(batch_size)) if reproducible else None
     trainer = Trainer(model, SGD(0.01), comm, batch_size=batch_size, micro_rows=micro_rows)
     trainer.prepare(train)
     reader = Reader(train, model.dtype)
@@ -86,16 +89,17 @@ def whole_batches(rows: int, batch_size: int) -> Iterator[Array]:
 
 
 def matrix_products(model: Sequential, rows: int) -> None:
-    """The products of a step of so many rows once more: same shapes, same arrays, nothing between them."""
+    """The products of a fast step of so many rows once more: same shapes, same arrays, nothing between them."""
     while rows > 0:
         for number, layer in enumerate(model.layers):
             if isinstance(layer, Dense):
-                Y = layer._Y.rows(len(layer._X))
-                np.matmul(layer._X, layer.W, out=Y)
-                np.matmul(layer._X.T, Y, out=layer.dW)
+                X = layer._X.reshape(-1, len(layer.W))
+                Y = layer._Y.rows(len(X))
+                np.matmul(X, layer.W, out=Y)
+                np.matmul(X.T, Y, out=layer.dW)
                 if number:
-                    np.matmul(Y, layer.W.T, out=layer._dX.rows(len(Y)))
-        rows -= len(model.layers[0]._X)  # type: ignore[attr-defined]
+                    np.matmul(Y, layer.W.T, out=layer._dX.rows(len(X)))
+        rows -= len(X)
 
 
 if __name__ == "__main__":

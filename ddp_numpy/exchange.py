@@ -14,30 +14,50 @@ _GRID = 2.0**-40
 _SHIFT = 1.5 * 2**12
 _SHIFT_BITS = int(np.float64(_SHIFT).view(np.int64))
 _LIMIT = 2.0**11
+_LOSS_GRID = 2.0**-30  # four million losses below the limit add up to less than 2^63 of these
+
+
+def default_micro_rows(batch_size: int) -> int:
+    """Rows of a micro-shard, where nothing else is asked for: of a small batch 16, so that several ranks have some.
+
+    Larger ones are quicker, up to about 64 rows, and a batch of more than 256 rows has 16 of them then too.
+    """
+    return min(max(16, -(-batch_size // 16)), 64)
 
 
 class FloatExchange:
     """Sums in floating point: equal on all ranks, and on any number of ranks up to rounding."""
 
-    def __init__(self, comm: Communicator, model: Sequential, sums: int, in_pieces: bool) -> None:
-        """sums: how many numbers the loss adds up; in_pieces: whether a rank may add more than one piece."""
+    def __init__(self, comm: Communicator, model: Sequential, in_pieces: bool) -> None:
+        """in_pieces: whether a rank may add more than one piece."""
         parameters = model.params.size
-        self.vector = comm.empty(parameters + sums + 1, model.dtype)
+        self.vector = comm.empty(parameters + 4, model.dtype)
         self.grads, self.sums = self.vector[:parameters], self.vector[parameters:-1]
         self._piece = np.zeros_like(self.vector) if in_pieces else self.vector
-        self.piece_sums = self._piece[parameters:-1]
         model.attach_grads(self._piece[:parameters])
-        self._comm, self._pieces = comm, 0
+        self._comm, self._model, self._pieces = comm, model, 0
 
-    def add_piece(self) -> None:
-        """Add what backward wrote into the model's gradients, and the loss into `piece_sums`."""
+    @staticmethod
+    def row_sums(losses: Array, right: Array) -> Array:
+        """What is counted of some rows, to be added up: the loss, the rows that are right, the rows."""
+        return np.array((losses.sum(), np.count_nonzero(right), len(right)), np.float64)
+
+    @staticmethod
+    def figures(sums: Array) -> Array:
+        """Loss, right rows and rows (3,) of what `row_sums` gave, added up."""
+        return sums
+
+    def add_piece(self, losses: Array, right: Array) -> None:
+        """Add the gradient of the model's last backward, and what its rows came to."""
+        self._model.write_gradients()
+        self._piece[self.grads.size : -1] = self.row_sums(losses, right)
         if self._pieces:
             np.add(self.vector, self._piece, out=self.vector)
         elif self._piece is not self.vector:
             np.copyto(self.vector, self._piece)
         self._pieces += 1
 
-    def sum_up(self, stop: bool, pieces: int) -> bool:
+    def sum_up(self, stop: bool) -> bool:
         """Fill `grads` and `sums` with the sums over all pieces of all ranks; returns whether any rank says stop."""
         if not self._pieces:
             self.vector.fill(0)
@@ -57,73 +77,78 @@ class FloatExchange:
 
 
 class GridExchange:
-    """Sums without an order: each piece is rounded to multiples of 2^-40, which add up exactly as 64-bit integers."""
+    """Sums without an order: each shard's gradient is rounded to multiples of 2^-40, added up exactly as integers."""
 
-    def __init__(self, comm: Communicator, model: Sequential, sums: int) -> None:
-        """sums: how many numbers the loss adds up: the loss, and then whole numbers."""
+    def __init__(self, comm: Communicator, model: Sequential, micro_rows: int) -> None:
+        """micro_rows: of the shards in which the model gets its rows."""
         parameters = model.params.size
         self._slices = model.parameter_slices()
-        self._names = [*(f"the gradient of {name}" for name in self._slices), "the loss"]
-        self.vector = comm.empty(parameters + sums + len(self._names) + 1, np.int64)
-        self._whole, self._whole_sums = self.vector[:parameters], self.vector[parameters : parameters + sums]
-        self._out_of_range = self.vector[parameters + sums : -1]
-        self.grads, self.sums = np.empty(parameters, model.dtype), np.zeros(sums)
-        self._piece, self.piece_sums = np.empty(parameters, model.dtype), np.zeros(sums)
-        model.attach_grads(self._piece)
-        self._comm, self._pieces = comm, 0
+        self.vector = comm.empty(parameters + 4 + len(self._slices) + 2, np.int64)
+        self._whole, self._tail = self.vector[:parameters], self.vector[parameters:]
+        self._row_sums, self._beyond = self._tail[:4], self._tail[4:-2]
+        self.grads, self.sums = np.empty(parameters, model.dtype), np.zeros(3)
+        self._shard = np.empty(parameters, model.dtype)
+        model.attach_grads(self._shard)
         self._shifted = np.empty(parameters)
+        self._comm, self._model, self._micro_rows, self._shards = comm, model, micro_rows, 0
 
-    def add_piece(self) -> None:
-        """Add what backward wrote into the model's gradients, and the loss into `piece_sums`."""
-        if not self._pieces:
-            self.vector[self.grads.size :] = 0
-        # Written so that it is true of what is not a number.
-        if not np.dot(self._piece, self._piece) < _LIMIT**2:
-            self._out_of_range[:-1] += [not np.abs(self._piece[part]).max() < _LIMIT for part in self._slices.values()]
-        shifted = self._shifted if self._pieces else self._whole.view(np.float64)
-        np.copyto(shifted, self._piece)  # on its own, as a sum of mixed types converts piece by piece
-        shifted += _SHIFT
-        if self._pieces:
-            self._whole += shifted.view(np.int64)
-        self._pieces += 1
-        if abs(self.piece_sums[0]) < _LIMIT**2:
-            self._whole_sums += to_grid(self.piece_sums)
-        else:
-            self._out_of_range[-1] += 1
+    @staticmethod
+    def row_sums(losses: Array, right: Array) -> npt.NDArray[np.int64]:
+        """What is counted of some rows, to be added up: the loss in multiples of 2^-30, the rows that are right, the
+        rows, and those of them whose loss has no place on the grid."""
+        fits = losses < _LIMIT
+        multiples = np.rint(np.where(fits, losses, 0) / np.float64(_LOSS_GRID)).astype(np.int64)
+        rows = len(losses)
+        return np.array((multiples.sum(), np.count_nonzero(right), rows, rows - np.count_nonzero(fits)), np.int64)
 
-    def sum_up(self, stop: bool, pieces: int) -> bool:
-        """Fill `grads` and `sums` with the sums over all pieces of all ranks; returns whether any rank says stop.
+    @staticmethod
+    def figures(sums: npt.NDArray[np.int64]) -> Array:
+        """Loss, right rows and rows (3,) of what `row_sums` gave, added up."""
+        loss, right, rows, beyond = sums.tolist()
+        return np.array((math.nan if beyond else loss * _LOSS_GRID, right, rows))
 
-        pieces: how many they are. If `not_finite` then names something, the sums are worth nothing.
+    def add_piece(self, losses: Array, right: Array) -> None:
+        """Add the gradients of the model's last backward, shard by shard, and what its rows came to."""
+        if not self._shards:
+            self._tail[...] = 0
+        for shard in range(-(-len(losses) // self._micro_rows)):
+            self._model.write_gradients(shard)
+            shifted = self._shifted if self._shards else self._whole.view(np.float64)
+            np.copyto(shifted, self._shard)  # on its own, as a sum of mixed types converts piece by piece
+            shifted += _SHIFT
+            if self._shards:
+                self._whole += shifted.view(np.int64)
+            self._shards += 1
+            self._find_beyond(self._shard)
+        self._row_sums += self.row_sums(losses, right)
+
+    def sum_up(self, stop: bool) -> bool:
+        """Fill `grads` and `sums` with the sums over all shards of all ranks; returns whether any rank says stop.
+
+        If `not_finite` then names something, the sums are worth nothing.
         """
-        if not self._pieces:
+        if not self._shards:
             self.vector.fill(0)
-        self._pieces = 0
-        self.vector[-1] = stop
+        self._tail[-2:] = self._shards, stop
+        self._shards = 0
         self._comm.allreduce_(self.vector)
-        # Integers wrap around, so that what so many shifts added up to goes away again whatever it was.
-        self._whole -= np.array(pieces * _SHIFT_BITS % 2**64, np.uint64).view(np.int64)
-        np.multiply(self._whole, _GRID, out=self.grads, casting="same_kind")
-        self.sums[...] = from_grid(self._whole_sums)
-        return bool(self.vector[-1])
+        # Each shard has brought a shift along, and one is to stay. Integers wrap around: any number of them goes away.
+        self._whole -= np.array((int(self._tail[-2]) - 1) * _SHIFT_BITS % 2**64, np.uint64).view(np.int64)
+        sums = self._whole.view(np.float64)
+        sums -= _SHIFT
+        np.copyto(self.grads, sums, casting="same_kind")
+        self._find_beyond(self.grads)
+        self.sums[...] = self.figures(self._row_sums)
+        return bool(self._tail[-1])
 
     def not_finite(self) -> str | None:
-        """What is wrong if some rank had a piece that can't be added up, else None: the same on every rank."""
-        if not self._out_of_range.any():
-            return None
-        name = self._names[int(np.argmax(self._out_of_range > 0))]
-        return f"{name} is not a finite number below {_LIMIT:g}, the most that adds up exactly,"
+        """What is wrong if a number could not be added up, else None: the same on every rank."""
+        names = [f"the gradient of {name}" for name, beyond in zip(self._slices, self._beyond, strict=True) if beyond]
+        names += ["the loss"] * bool(self._row_sums[3])
+        return f"{names[0]} is not a finite number below {_LIMIT:g}, the most that adds up exactly," if names else None
 
-
-def to_grid(sums: Array) -> npt.NDArray[np.int64]:
-    """Loss sums as integers: the loss in multiples of 2^-40, what is counted as it is."""
-    whole = np.rint(sums).astype(np.int64)
-    whole[0] = round(float(sums[0]) / _GRID)
-    return whole
-
-
-def from_grid(whole: npt.NDArray[np.int64]) -> Array:
-    """Loss sums again of what `to_grid` made, added up."""
-    sums = whole.astype(np.float64)
-    sums[0] *= _GRID
-    return sums
+    def _find_beyond(self, gradient: Array) -> None:
+        """Note the parameters of which a component has no place on the grid."""
+        # Written so that it is true of what is not a number. The quick look at all is the usual case.
+        if not np.dot(gradient, gradient) < _LIMIT**2:
+            self._beyond += [not np.abs(gradient[part]).max() < _LIMIT for part in self._slices.values()]

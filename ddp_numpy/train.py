@@ -18,6 +18,7 @@ from ddp_numpy.cli import config_option, run
 from ddp_numpy.comm import Communicator, is_launched, world
 from ddp_numpy.data import Dataset, load_data
 from ddp_numpy.errors import DivergedError, InputError, Interrupted
+from ddp_numpy.exchange import default_micro_rows
 from ddp_numpy.nn import Dense, Layer, ReLU, Sequential
 from ddp_numpy.optim import SGD
 from ddp_numpy.report import Report
@@ -88,7 +89,7 @@ class Widths(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
 )  # fmt: skip
 @optgroup.option("--reproducible", is_flag=True, help="The same weights to the last bit on any number of ranks.")
 @optgroup.option(
-    "--micro-rows", type=click.IntRange(min=1), default=16,
+    "--micro-rows", type=click.IntRange(min=1), show_default="16; a 16th of a larger batch than 256, 64 at most",
     help="Of --reproducible: the rows that are multiplied together, whatever the number of ranks.",
 )  # fmt: skip
 @optgroup.option(
@@ -138,6 +139,8 @@ def train(options: dict[str, Any], given: set[str], comm: Communicator, watchdog
         if comm.rank == 0:
             start = find_start(options["resume"], options["out"], report.warning)
             options |= _brought_along(start, given)
+            if options["reproducible"] and options["micro_rows"] is None:
+                options["micro_rows"] = default_micro_rows(options["batch_size"])
     options = comm.broadcast(options)
     train_data, valid_data = load_data(
         options["data"],
@@ -166,7 +169,9 @@ def train(options: dict[str, Any], given: set[str], comm: Communicator, watchdog
         if comm.rank == 0:
             trajectory = _trajectory(options, trainer, train_data)
             _check_trajectory(start, trajectory, options["epochs"])
-            _warn_of_another_blas(start, options["reproducible"], report)
+            if trainer.micro_rows:
+                _warn_of_idle_ranks(comm.size, trainer.batch_size, trainer.micro_rows, report)
+                _warn_of_another_blas(start, report)
     if comm.broadcast(start.snapshot is not None):
         snapshot = start.snapshot or Snapshot(0, 0, {}, {})  # rank 0's counts
         trainer.restore(snapshot.epoch, snapshot.step, snapshot.arrays)
@@ -288,10 +293,20 @@ def _check_trajectory(start: Start, trajectory: dict[str, Any], epochs: int) -> 
         raise InputError(f"{start.path}: is in epoch {start.snapshot.epoch + 1} already; raise --epochs from {epochs}")
 
 
-def _warn_of_another_blas(start: Start, reproducible: bool, report: Report) -> None:
+def _warn_of_idle_ranks(ranks: int, batch_size: int, micro_rows: int, report: Report) -> None:
+    """Say so where more ranks were started than can have work."""
+    shards = -(-batch_size // micro_rows)
+    if ranks > shards:
+        report.warning(
+            f"{ranks - shards} of {ranks} ranks have nothing to do, as a batch of {batch_size} rows has {shards} "
+            f"micro-shards of {micro_rows}; see --micro-rows and --batch-size"
+        )
+
+
+def _warn_of_another_blas(start: Start, report: Report) -> None:
     """Say so where the last bits may change although nothing was done wrong."""
     before = start.snapshot.facts["blas"] if start.snapshot else None
-    if reproducible and before not in (None, blas()[0]):
+    if before not in (None, blas()[0]):
         report.warning(
             f"{start.path}: made with {before}, and now it is {blas()[0]}: the last bits may not be those that the run "
             "would have had; OPENBLAS_CORETYPE chooses OpenBLAS's kernel"

@@ -8,7 +8,7 @@ import numpy as np
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import Dataset, Reader, batches, epoch_order, share
 from ddp_numpy.errors import DivergedError, InputError, Interrupted
-from ddp_numpy.exchange import FloatExchange, GridExchange, from_grid, to_grid
+from ddp_numpy.exchange import FloatExchange, GridExchange
 from ddp_numpy.metrics import Epoch
 from ddp_numpy.nn import Array, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import SGD
@@ -81,13 +81,14 @@ class Trainer:
         self.exchange: FloatExchange | GridExchange
         if self.micro_rows is None:
             in_pieces = -(-self.batch_size // self.comm.size) > _STEP_ROWS
-            self.exchange = FloatExchange(self.comm, model, self.loss.SUMS, in_pieces)
+            self.exchange = FloatExchange(self.comm, model, in_pieces)
         else:
-            self.exchange = GridExchange(self.comm, model, self.loss.SUMS)
+            self.exchange = GridExchange(self.comm, model, self.micro_rows)
         self.grads, self.sums = self.exchange.grads, self.exchange.sums
         self.optimizer.prepare(model.params)
         self.epoch_steps = -(-len(train) // self.batch_size)
-        self.epoch_sums = np.zeros(self.loss.SUMS)
+        self.epoch_sums = np.zeros(3)
+        """Of the epoch's steps so far: loss, rows classified correctly, rows."""
         self.restore(self.epoch, self.step, self.state())
 
     @property
@@ -165,13 +166,12 @@ class Trainer:
     def train_step(self, reader: Reader, batch: Array) -> None:
         """One update from the rows of a global batch, given by their numbers (b,); this rank takes its share."""
         for rows in self._pieces(batch, _STEP_ROWS):
-            X, y = reader.read(self._filled_up(rows))
-            logits = self.model.forward(X, training=True)
-            self.loss.forward(logits, y, self.exchange.piece_sums, len(rows))
+            X, y = self._read(reader, rows)
+            losses, right = self.loss.forward(self.model.forward(X, training=True), y, len(rows))
             self.model.backward(self.loss.backward(len(batch)))
-            self.exchange.add_piece()
+            self.exchange.add_piece(losses, right)
         self.sums_begun += 1
-        self.stopping = self.exchange.sum_up(self.stop, -(-len(batch) // (self.micro_rows or 1)))
+        self.stopping = self.exchange.sum_up(self.stop)
         self.sums_ended += 1
         self._check_and_clip()
         self.optimizer.step(self.model.params, self.grads)
@@ -191,28 +191,29 @@ class Trainer:
 
     def evaluate(self, data: Dataset) -> Array:
         """Loss, correct and rows, summed over all rows and ranks: no row is padded in or counted twice."""
-        exact = self.micro_rows is not None
-        piece_sums = np.zeros(self.loss.SUMS)
-        sums: Array = to_grid(piece_sums) if exact else piece_sums.copy()
-        reader = Reader(data, self.model.dtype)
+        reader, exchange = Reader(data, self.model.dtype), self.exchange
+        sums = exchange.row_sums(np.zeros(0), np.zeros(0))
         for rows in self._pieces(np.arange(len(data)), _EVALUATE_ROWS):
-            X, y = reader.read(self._filled_up(rows))
-            self.loss.forward(self.model.forward(X), y, piece_sums, len(rows))
-            sums += to_grid(piece_sums) if exact else piece_sums
+            X, y = self._read(reader, rows)
+            sums += exchange.row_sums(*self.loss.forward(self.model.forward(X), y, len(rows)))
         self.comm.allreduce_(sums)
-        return from_grid(sums) if exact else sums
+        return exchange.figures(sums)
 
     def _pieces(self, rows: Array, most: int) -> Iterator[Array]:
-        """This rank's share of some rows, a piece at a time: of at most so many rows, or a micro-shard."""
+        """This rank's share of some rows, a piece at a time: of about so many rows at most, in whole micro-shards."""
         rank, size, micro_rows = self.comm.rank, self.comm.size, self.micro_rows
         if micro_rows is None:
             return batches(rows[share(len(rows), rank, size)], most)
         mine = share(-(-len(rows) // micro_rows), rank, size)
-        return batches(rows[mine.start * micro_rows : mine.stop * micro_rows], micro_rows)
+        most = max(1, most // micro_rows) * micro_rows
+        return batches(rows[mine.start * micro_rows : mine.stop * micro_rows], most)
 
-    def _filled_up(self, rows: Array) -> Array:
-        """The rows, and where they are a short last micro-shard some of them again: all products have one shape."""
-        return rows if self.micro_rows in (None, len(rows)) else np.resize(rows, self.micro_rows)
+    def _read(self, reader: Reader, rows: Array) -> tuple[Array, Array]:
+        """X and y of the rows; in micro-shards if need be, a short last one filled up with some of the rows again."""
+        if self.micro_rows is None:
+            return reader.read(rows)
+        X, y = reader.read(np.resize(rows, -(-len(rows) // self.micro_rows) * self.micro_rows))
+        return X.reshape(-1, self.micro_rows, *X.shape[1:]), y
 
     def check_replicas(self) -> None:
         """Raise ReplicaError, on every rank, unless weights and optimizer state are the same bits everywhere."""

@@ -44,6 +44,7 @@ def test_gradients(make: Callable[[], Layer], rng: np.random.Generator) -> None:
     dX = layer.backward(weights)
     assert dX is not None
     dX = dX.copy()
+    layer.write_gradients()
     assert directional_error(value, X, dX) < TOLERANCE
     if model.params.size:
         assert directional_error(value, model.params, model.grads.copy()) < TOLERANCE
@@ -51,11 +52,10 @@ def test_gradients(make: Callable[[], Layer], rng: np.random.Generator) -> None:
 
 def test_gradient_of_the_loss(rng: np.random.Generator) -> None:
     logits, y = rng.standard_normal((ROWS, CLASSES)), rng.integers(CLASSES, size=ROWS)
-    loss, sums = SoftmaxCrossEntropy(CLASSES, np.float64), np.zeros(3)
+    loss = SoftmaxCrossEntropy(CLASSES, np.float64)
 
     def value() -> float:
-        loss.forward(logits, y, sums)
-        return sums[0] / (3 * ROWS)  # as if these rows were a third of the global batch
+        return loss.forward(logits, y)[0].sum() / (3 * ROWS)  # as if these rows were a third of the global batch
 
     value()
     assert directional_error(value, logits, loss.backward(3 * ROWS).copy()) < TOLERANCE
@@ -64,14 +64,14 @@ def test_gradient_of_the_loss(rng: np.random.Generator) -> None:
 def whole_network(rng: np.random.Generator) -> tuple[Callable[[], float], Sequential]:
     model = build(Dense(6), ReLU(), Dense(5), ReLU(), Dense(CLASSES))
     X, y = rng.standard_normal((ROWS, FEATURES)), rng.integers(CLASSES, size=ROWS)
-    loss, sums = SoftmaxCrossEntropy(CLASSES, np.float64), np.zeros(3)
+    loss = SoftmaxCrossEntropy(CLASSES, np.float64)
 
     def value() -> float:
-        loss.forward(model.forward(X), y, sums)
-        return sums[0] / ROWS
+        return loss.forward(model.forward(X), y)[0].sum() / ROWS
 
     value()
     model.backward(loss.backward(ROWS))
+    model.write_gradients()
     return value, model
 
 
@@ -104,12 +104,14 @@ def test_shards_sum_to_the_whole(make: Callable[[], Layer], cuts: tuple[int, ...
     X = rng.standard_normal((ROWS, FEATURES))
     dY = rng.standard_normal(model.forward(X).shape)
     whole_dX = layer.backward(dY)
+    layer.write_gradients()
     assert whole_dX is not None
     whole_dX, whole_grads = whole_dX.copy(), model.grads.copy()
     dXs, grads = [], np.zeros_like(whole_grads)
     for start, stop in itertools.pairwise(cuts):
         model.forward(X[start:stop], training=True)
         dX = layer.backward(dY[start:stop])
+        layer.write_gradients()
         assert dX is not None
         dXs.append(dX.copy())
         grads += model.grads
@@ -149,19 +151,48 @@ def test_both_precisions_start_at_the_same_weights() -> None:
 
 
 def test_the_loss_of_huge_logits_is_finite() -> None:
-    loss, sums = SoftmaxCrossEntropy(2, np.float32), np.zeros(3)
-    loss.forward(np.array([[1e30, -1e30], [1e30, -1e30]], np.float32), np.array([0, 0]), sums)
-    np.testing.assert_array_equal(sums, [0, 2, 2])
+    loss = SoftmaxCrossEntropy(2, np.float32)
+    losses, right = loss.forward(np.array([[1e30, -1e30], [1e30, -1e30]], np.float32), np.array([0, 0]))
+    np.testing.assert_array_equal(losses, [0, 0])
+    assert right.all()
     assert np.isfinite(loss.backward(2)).all()
 
 
-def test_the_loss_counts_and_adds(rng: np.random.Generator) -> None:
+def test_the_loss_and_what_is_right(rng: np.random.Generator) -> None:
     logits, y = rng.standard_normal((50, CLASSES)), rng.integers(CLASSES, size=50)
-    loss, sums = SoftmaxCrossEntropy(CLASSES, np.float64), np.zeros(3)
-    loss.forward(logits, y, sums)
+    losses, right = SoftmaxCrossEntropy(CLASSES, np.float64).forward(logits, y)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    expected = [-np.log(probabilities[range(50), y]).sum(), (probabilities.argmax(axis=1) == y).sum(), 50]
-    np.testing.assert_allclose(sums, expected, rtol=1e-12)
+    np.testing.assert_allclose(losses, -np.log(probabilities[range(50), y]), rtol=1e-12)
+    np.testing.assert_array_equal(right, probabilities.argmax(axis=1) == y)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shard_rows", [1, 3, 16])
+def test_a_shard_has_the_same_bits_whatever_stands_beside_it(
+    shard_rows: int, dtype: type, rng: np.random.Generator
+) -> None:
+    """All that a step computes before it adds up: also exp and log, which take several numbers at a time."""
+    model = Sequential(Dense(33), ReLU(), Dense(CLASSES), dtype=dtype)
+    model.build((50,))
+    model.initialize(rng)
+    loss = SoftmaxCrossEntropy(CLASSES, dtype)
+    X = rng.standard_normal((9, shard_rows, 50)).astype(dtype)
+    y = rng.integers(CLASSES, size=(9, shard_rows))
+
+    def computed(shards: slice) -> list[tuple[bytes, ...]]:
+        count = len(X[shards])
+        model.attach_grads(np.empty_like(model.params))
+        losses, _ = loss.forward(model.forward(X[shards], training=True), y[shards].reshape(-1))
+        model.backward(loss.backward(7))
+        found = []
+        for shard, shard_losses in enumerate(losses.reshape(count, shard_rows)):
+            model.write_gradients(shard)
+            found.append((shard_losses.tobytes(), model.grads.tobytes()))
+        return found
+
+    whole = computed(slice(9))
+    for start, stop in itertools.combinations(range(10), 2):
+        assert computed(slice(start, stop)) == whole[start:stop]
 
 
 def test_predict_takes_raw_features_in_any_number_of_rows(rng: np.random.Generator) -> None:

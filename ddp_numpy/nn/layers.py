@@ -1,8 +1,10 @@
 """Layers: functions of rows with their derivatives, written into memory that is made once.
 
-Shapes: B rows of a batch (zero is a batch too), I inputs and O outputs of a layer.
+Shapes: B rows of a batch (zero is a batch too), I inputs and O outputs of a layer. Rows may also come in shards of B
+rows each, (shards, B, …): then each shard is multiplied on its own, to the same bits whatever shards stand beside it.
 """
 
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -42,11 +44,14 @@ class Layer:
         return X
 
     def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
-        """dY (B, *output_shape) -> dX (B, *input_shape), or None where that is not asked for.
-
-        Overwrites the parameters' gradients with the sums over the rows of the last forward.
-        """
+        """dY (B, *output_shape) -> dX (B, *input_shape), or None where that is not asked for."""
         return dY
+
+    def write_gradients(self, shard: int | EllipsisType = ...) -> None:
+        """Overwrite the parameters' gradients with sums over the rows of the last forward and backward.
+
+        shard: which one's, where rows come in shards; else all rows'.
+        """
 
 
 class Dense(Layer):
@@ -80,25 +85,31 @@ class Dense(Layer):
     def forward(self, X: Array, training: bool = False) -> Array:
         """X (B, I) -> Y (B, O)."""
         self._X = X
-        Y, bias = self._Y.rows(len(X)), self._bias.rows(len(X))
+        Y, bias = self._Y.rows(*X.shape[:-1]), self._bias.rows(*X.shape[:-1])
         np.matmul(X, self.W, out=Y)
         np.copyto(bias, self.b)  # Y += b would make NumPy allocate
         Y += bias
         return Y
 
     def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
-        """dY (B, O) -> dX (B, I); fills dW (I, O) and db (O,)."""
-        np.matmul(self._X.T, dY, out=self.dW)
-        np.matmul(self._ones.rows(len(dY)), dY, out=self.db)  # a sum over rows, in half the time of np.sum
+        """dY (B, O) -> dX (B, I)."""
+        self._dY = dY
         if not input_gradient:
             return None
-        return np.matmul(dY, self.W.T, out=self._dX.rows(len(dY)))
+        return np.matmul(dY, self.W.T, out=self._dX.rows(*dY.shape[:-1]))
+
+    def write_gradients(self, shard: int | EllipsisType = ...) -> None:
+        """Fill dW (I, O) and db (O,)."""
+        X, dY = self._X[shard], self._dY[shard]
+        np.matmul(X.T, dY, out=self.dW)
+        np.matmul(self._ones.rows(len(dY)), dY, out=self.db)  # a sum over rows, in half the time of np.sum
 
 
 class ReLU(Layer):
     """Y = max(X, 0); its derivative at 0 is taken as 0."""
 
     def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
+        self._row_axes = len(input_shape)
         self._Y = RowBuffer(input_shape, dtype)
         self._dX = RowBuffer(input_shape, dtype)
         self._positive = RowBuffer(input_shape, np.bool_)
@@ -107,13 +118,15 @@ class ReLU(Layer):
 
     def forward(self, X: Array, training: bool = False) -> Array:
         """X (B, *shape) -> Y, of X's shape."""
-        Y: Array = np.maximum(X, self._zeros.rows(len(X)), out=self._Y.rows(len(X)))
+        rows = X.shape[: -self._row_axes]
+        Y: Array = np.maximum(X, self._zeros.rows(*rows), out=self._Y.rows(*rows))
         return Y
 
     def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
         """dY (B, *shape) -> dX, of dY's shape."""
-        dX = self._dX.rows(len(dY))
-        Y, zeros, positive = (buffer.rows(len(dY)) for buffer in (self._Y, self._zeros, self._positive))
+        rows = dY.shape[: -self._row_axes]
+        dX, Y, zeros = self._dX.rows(*rows), self._Y.rows(*rows), self._zeros.rows(*rows)
+        positive = self._positive.rows(*rows)
         np.greater(Y, zeros, out=positive)
         np.copyto(dX, positive)  # on its own, as a product of mixed types converts piece by piece
         dX *= dY

@@ -1,4 +1,4 @@
-"""The loss, as sums over rows that ranks can add."""
+"""The loss, row by row: what ranks add up are sums over rows."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +10,8 @@ from ddp_numpy.nn.layers import Array
 class SoftmaxCrossEntropy:
     """Minus the log of the softmax probability of the right class, and its gradient at the logits.
 
-    Takes and gives sums, never means: a mean over a rank's rows is a mean over the batch only by luck.
+    Gives rows and sums, never means: a mean over a rank's rows is a mean over the batch only by luck.
     """
-
-    SUMS = 3
-    """How many numbers `forward` adds up: the loss, the rows classified correctly, the rows."""
 
     def __init__(self, classes: int, dtype: npt.DTypeLike) -> None:
         self._classes = classes
@@ -24,12 +21,14 @@ class SoftmaxCrossEntropy:
         self._guesses = RowBuffer((), np.intp)
         self._firsts = np.arange(0)
 
-    def forward(self, logits: Array, y: Array, sums: Array, rows: int | None = None) -> None:
-        """logits (B, classes), y (B,) in 0..classes-1 -> sums (3,): loss in nats, correct, and the rows.
+    def forward(self, logits: Array, y: Array, rows: int | None = None) -> tuple[Array, Array]:
+        """logits (B, classes), y (B,) in 0..classes-1 -> each row's loss (rows,) in nats, and if it is right (rows,).
 
-        rows: how many of the B count, from the first on; all by default.
+        logits may come in shards, (shards, B / shards, classes). rows: how many of the B count, from the first on; all
+        by default.
         """
-        self._rows = len(y) if rows is None else rows
+        self._shape, self._rows = logits.shape, len(y) if rows is None else rows
+        logits = logits.reshape(len(y), self._classes)
         P, totals = self._probabilities.rows(len(y)), self._totals.rows(len(y))
         firsts = self._row_firsts(len(y))
         self._right = firsts + y
@@ -39,14 +38,14 @@ class SoftmaxCrossEntropy:
         np.subtract(logits, P, out=P)
         shifted = P.take(self._right)
         np.exp(P, out=P)
-        np.matmul(P, self._ones, out=totals)  # each row's sum, once a class: quicker than np.sum and a broadcast
+        # Each row's sum, once a class: quicker than np.sum and a broadcast.
+        np.matmul(P.reshape(self._shape), self._ones, out=totals.reshape(self._shape))
         P /= totals
-        sums[0] = np.sum((np.log(totals[:, 0]) - shifted)[: self._rows])
-        sums[1] = np.count_nonzero((guesses == y)[: self._rows])
-        sums[2] = self._rows
+        losses: Array = np.log(totals[:, 0]) - shifted
+        return losses[: self._rows], (guesses == y)[: self._rows]
 
     def backward(self, global_rows: int) -> Array:
-        """The gradient (B, classes) at the last forward's logits of the mean loss over global_rows rows.
+        """The gradient, of the logits' shape, at the last forward's logits of the mean loss over global_rows rows.
 
         Those of the B that count are the caller's share of the global rows. To be called once after a forward.
         """
@@ -54,7 +53,7 @@ class SoftmaxCrossEntropy:
         dlogits.reshape(-1)[self._right] -= 1
         dlogits /= global_rows
         dlogits[self._rows :] = 0
-        return dlogits
+        return dlogits.reshape(self._shape)
 
     def _row_firsts(self, n: int) -> Array:
         """Where n rows begin in a flat (n * classes,)."""

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -54,17 +55,22 @@ class Sequential:
             setattr(layer, f"d{name}", view)
 
     def forward(self, X: Array, training: bool = False) -> Array:
-        """X (B, *input_shape), scaled -> logits (B, classes)."""
+        """X (B, *input_shape), scaled -> logits (B, classes); in shards where X comes in shards."""
         for layer in self.layers:
             X = layer.forward(X, training)
         return X
 
     def backward(self, dY: Array) -> None:
-        """dY (B, classes), the gradient at the last forward's logits; overwrites `grads`."""
+        """Take dY (B, classes), the gradient at the last forward's logits, back to all layers' outputs."""
         gradient: Array | None = dY
         for layer in reversed(self.layers):
             assert gradient is not None
             gradient = layer.backward(gradient, input_gradient=layer is not self.layers[0])
+
+    def write_gradients(self, shard: int | EllipsisType = ...) -> None:
+        """Overwrite `grads` with sums over the rows of the last backward: one shard's, or all where there are none."""
+        for layer in self.layers:
+            layer.write_gradients(shard)
 
     def predict(self, X: Array) -> Array:
         """The likeliest class (B,) of each row of raw features X (B, *input_shape), as they stand in the data."""

@@ -84,6 +84,16 @@ def test_four_ranks_killed_then_three_then_one(folder: Path) -> None:
     assert result(folder, "parts") == result(folder, "whole")
 
 
+@pytest.mark.parametrize(("batch", "micro_rows", "idle"), [(64, 16, 1), (300, 19, 0), (4096, 64, 0)])
+def test_the_default_micro_rows_go_by_the_batch(batch: int, micro_rows: int, idle: int, folder: Path) -> None:
+    job = train(5, *OPTIONS, "--batch-size", str(batch), "--out", "out", cwd=folder)
+    assert job.status == 0, job.err
+    assert f"reproducible, in micro-shards of {micro_rows} rows\n" in job.out
+    assert f"micro-rows = {micro_rows}\n" in (folder / "out" / "config.toml").read_text()
+    words = f"warning: {idle} of 5 ranks have nothing to do, as a batch of {batch} rows has 4 micro-shards of 16;"
+    assert (words in job.err) == (idle > 0)
+
+
 def test_another_blas_kernel_is_a_warning(folder: Path) -> None:
     assert train(None, *OPTIONS, "--out", "out", cwd=folder).status == 0
     env = {"OPENBLAS_CORETYPE": "Nehalem"}
