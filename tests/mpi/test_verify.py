@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 from jobs import Job, run_job
 from tables import classified_rows, write_csv
 
@@ -23,15 +24,20 @@ def test_reproducible_training_is_equal_to_the_last_bit(tmp_path: Path) -> None:
     assert job.out.splitlines()[-1] == "EQUAL TO THE LAST BIT on 1, 2, 3 ranks"
 
 
-def test_the_fast_way_is_equal_up_to_rounding(tmp_path: Path) -> None:
-    job = verify(tmp_path, "--ranks", "1,3")
+@pytest.mark.parametrize(
+    ("dtype", "difference", "bound"),
+    [("float32", r"\d\.\de-0[678]", r"4\.9e-03"), ("float64", r"\d\.\de-1[67]", r"1\.0e-12")],
+)
+def test_the_fast_way_is_equal_up_to_rounding(dtype: str, difference: str, bound: str, tmp_path: Path) -> None:
+    job = verify(tmp_path, "--ranks", "1,3", "--dtype", dtype)
     assert job.status == 0, job.err
-    found = r"3 ranks  epoch 1  \w+  differs by \d\.\de-0\d of the largest weight, .* \(at most 0\.02 is rounding\)"
+    found = rf"3 ranks  epoch 1  \w+  differs by {difference} of the largest weight, .* \(at most {bound} is rounding\)"
     assert re.search(found, job.out)
     assert job.out.splitlines()[-1] == "EQUAL UP TO ROUNDING on 1, 3 ranks"
 
 
-def test_a_difference_is_found_and_located(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", [(), ("--reproducible",)])
+def test_a_difference_is_found_and_located(way: tuple[str, ...], tmp_path: Path) -> None:
     # Ranks that take other rows than they should: a wrong share is no rounding.
     (tmp_path / "sitecustomize.py").write_text(
         "import os\n"
@@ -41,9 +47,9 @@ def test_a_difference_is_found_and_located(tmp_path: Path) -> None:
     )
     write_csv(tmp_path / "t.csv", *classified_rows(331, features=50, classes=5))
     env = {"PYTHONPATH": str(tmp_path)}
-    job = run_job(None, "-m", "ddp_numpy.verify", "--ranks", "1,3", "--reproducible", *OPTIONS, cwd=tmp_path, env=env)
+    job = run_job(None, "-m", "ddp_numpy.verify", "--ranks", "1,3", *way, *OPTIONS, cwd=tmp_path, env=env)
     assert job.status == 1, job.err
-    found = r"3 ranks  epoch 1  \w+  differs by .*, first in W of layer 1 \(Dense\), element \d+$"
+    found = r"3 ranks  epoch 1  \w+  differs by .*, first in W of layer 1 \(Dense\), element \d+( \(at most .*)?$"
     assert re.search(found, job.out, re.MULTILINE)
     assert job.out.splitlines()[-1].startswith("DIFFERENT")
 
