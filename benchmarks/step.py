@@ -15,7 +15,6 @@ import numpy as np
 from ddp_numpy import SGD, Dense, ReLU, Sequential, Trainer, load_data, world
 from ddp_numpy.comm.world import Sums
 from ddp_numpy.data import Reader, batches, epoch_order
-from ddp_numpy.exchange import default_micro_rows
 from ddp_numpy.nn import Array
 
 _BLOCK = 40  # calls that are timed together
@@ -26,15 +25,13 @@ _BLOCK = 40  # calls that are timed together
 @click.option("--batch-size", type=int, default=64)
 @click.option("--comm", "sums", type=click.Choice(["auto", "node-shared", "allreduce"]), default="auto")
 @click.option("--reproducible", is_flag=True)
-@click.option("--micro-rows", type=int, help="Of --reproducible; else the default for the batch.")
 @click.option("--seconds", type=float, default=2.0, help="How long to measure.")
-def main(data: str, batch_size: int, sums: Sums, reproducible: bool, micro_rows: int | None, seconds: float) -> None:
+def main(data: str, batch_size: int, sums: Sums, reproducible: bool, seconds: float) -> None:
     """Train the default network on whole batches and print medians, in seconds a step."""
     comm = world(sums)
     train, _ = load_data(data, comm)
     model = Sequential(Dense(128), ReLU(), Dense(64), ReLU(), Dense(train.classes))
-    micro_rows = (micro_rows or default_micro_rows(batch_size)) if reproducible else None
-    trainer = Trainer(model, SGD(0.01), comm, batch_size=batch_size, micro_rows=micro_rows)
+    trainer = Trainer(model, SGD(0.01), comm, batch_size=batch_size, reproducible=reproducible)
     trainer.prepare(train)
     reader = Reader(train, model.dtype)
     rows = whole_batches(len(train), batch_size)

@@ -18,7 +18,6 @@ from ddp_numpy.cli import config_option, run
 from ddp_numpy.comm import Communicator, is_launched, world
 from ddp_numpy.data import Dataset, load_data
 from ddp_numpy.errors import DivergedError, InputError, Interrupted
-from ddp_numpy.exchange import default_micro_rows
 from ddp_numpy.nn import Dense, Layer, ReLU, Sequential
 from ddp_numpy.optim import SGD
 from ddp_numpy.report import Report
@@ -139,8 +138,6 @@ def train(options: dict[str, Any], given: set[str], comm: Communicator, watchdog
         if comm.rank == 0:
             start = find_start(options["resume"], options["out"], report.warning)
             options |= _brought_along(start, given)
-            if options["reproducible"] and options["micro_rows"] is None:
-                options["micro_rows"] = default_micro_rows(options["batch_size"])
     options = comm.broadcast(options)
     train_data, valid_data = load_data(
         options["data"],
@@ -159,9 +156,11 @@ def train(options: dict[str, Any], given: set[str], comm: Communicator, watchdog
         batch_size=options["batch_size"],
         seed=options["seed"],
         clip_norm=options["clip_norm"],
-        micro_rows=options["micro_rows"] if options["reproducible"] else None,
+        reproducible=options["reproducible"],
+        micro_rows=options["micro_rows"],
         check_every=options["check_replicas"],
     )
+    options["micro_rows"] = trainer.micro_rows
     watchdog.watch(lambda: (trainer.sums_begun, trainer.sums_ended))
     trainer.prepare(train_data)
     trajectory, run_folder = {}, None

@@ -8,7 +8,7 @@ import numpy as np
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import Dataset, Reader, batches, epoch_order, share
 from ddp_numpy.errors import DivergedError, InputError, Interrupted
-from ddp_numpy.exchange import FloatExchange, GridExchange
+from ddp_numpy.exchange import FloatExchange, GridExchange, default_micro_rows
 from ddp_numpy.metrics import Epoch
 from ddp_numpy.nn import Array, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import SGD
@@ -31,22 +31,23 @@ class Trainer:
         batch_size: int = 64,
         seed: int = 1,
         clip_norm: float | None = None,
+        reproducible: bool = False,
         micro_rows: int | None = None,
         check_every: int = 100,
     ) -> None:
         """batch_size is the global batch, whatever the number of ranks; seed sets first weights and order.
 
         clip_norm: a batch's gradient whose Euclidean norm is larger is scaled down to it (Pascanu et al. 2013,
-        arXiv:1211.5063). micro_rows: take every batch in micro-shards of so many rows, whose gradients are added up
-        exactly: the same bits on any number of ranks. check_every: steps after which the ranks compare a hash of
-        all they should have in common. Raises InputError for a batch size below 1.
+        arXiv:1211.5063). reproducible: take every batch in micro-shards, whose gradients are added up exactly: the same
+        bits on any number of ranks. micro_rows: rows of each; by default what suits the batch. check_every: steps after
+        which the ranks compare a hash of all they should have in common. Raises InputError for a batch size below 1.
         """
         with comm.together():
             if batch_size < 1:
                 raise InputError(f"batch size {batch_size}: must be at least 1")
         self.model, self.optimizer, self.comm = model, optimizer, comm
-        self.batch_size, self.seed, self.clip_norm, self.micro_rows = batch_size, seed, clip_norm, micro_rows
-        self.check_every = check_every
+        self.batch_size, self.seed, self.clip_norm, self.check_every = batch_size, seed, clip_norm, check_every
+        self.micro_rows = (micro_rows or default_micro_rows(batch_size)) if reproducible else None
         self.epoch, self.step = 0, 0
         """Epochs trained, and steps made of the next one."""
         self.stop = False
