@@ -1,4 +1,4 @@
-"""A Slurm of two nodes with two processors each, all on this machine."""
+"""A Slurm of two nodes with four processors each, as it is told, all on this machine."""
 
 import os
 import socket
@@ -31,8 +31,9 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 ReturnToService=2
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port=27001 CPUs=2
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port=27002 CPUs=2
+SlurmdParameters=config_overrides
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port=27001 CPUs=4
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port=27002 CPUs=4
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 """
 

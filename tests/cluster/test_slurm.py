@@ -14,6 +14,8 @@ import slurm
 from jobs import Job, run_job
 from tables import classified_rows, write_csv
 
+_SECONDS = 100  # Slurm looks at time limits only every half minute
+
 both_starters = pytest.mark.parametrize("starter", ["srun", "mpirun"])
 
 
@@ -41,15 +43,22 @@ def printed(*arguments: str, folder: Path) -> Path:
     return folder / "job.sh"
 
 
-def output_of_submitted(script: Path, env: dict[str, str]) -> str:
-    """Submit, wait for the end, and read what the job wrote."""
-    folder = script.parent
-    done = subprocess.run(
-        ["sbatch", "--wait", script], cwd=folder, env=env, capture_output=True, text=True, timeout=90, check=False
-    )
-    (written,) = folder.glob("slurm-*.out")
-    assert done.returncode == 0, (done.stderr, written.read_text())
-    return written.read_text()
+def submit(script: Path, env: dict[str, str]) -> str:
+    """Returns the job's number."""
+    command = ["sbatch", "--parsable", script]
+    done = subprocess.run(command, cwd=script.parent, env=env, capture_output=True, text=True, timeout=30, check=True)
+    return done.stdout.strip()
+
+
+def wait_for(words: str, number: str, env: dict[str, str], folder: Path) -> None:
+    """Wait until Slurm says this of a job; fails the test, with what the job wrote, if that takes too long."""
+    deadline = time.monotonic() + _SECONDS
+    shown = ""
+    while words not in shown and time.monotonic() < deadline:
+        time.sleep(0.3)
+        asked = ["scontrol", "show", "job", number]
+        shown = subprocess.run(asked, env=env, capture_output=True, text=True, timeout=30, check=True).stdout
+    assert words in shown, (shown, *(path.read_text() for path in folder.glob("slurm-*.out")))
 
 
 @both_starters
@@ -63,40 +72,38 @@ def test_four_tasks_on_two_nodes_train_together(starter: str, env: dict[str, str
     )
     size = ("--nodes", "2", "--ntasks-per-node", "2", "--time", "2", "--starter", starter)
     script = printed(*size, "-m", "where", "--data", "t.csv", "--epochs", "2", "--out", "out", folder=tmp_path)
-    written = output_of_submitted(script, env)
+    number = submit(script, env)
+    wait_for("JobState=COMPLETED", number, env, tmp_path)
+    written = (tmp_path / f"slurm-{number}.out").read_text()
     places = sorted(re.findall(r"rank (\d) of 4 on (n\d)", written))
     assert places == [("0", "n1"), ("1", "n1"), ("2", "n2"), ("3", "n2")], written
     assert "1 thread a rank" in written
     assert (tmp_path / "out" / "model.npz").exists()
 
 
-@both_starters
-def test_a_job_near_its_time_limit_is_warned_and_queued_again(
-    starter: str, env: dict[str, str], tmp_path: Path
-) -> None:
-    (tmp_path / "warned.py").write_text(
+def waiting_job(starter: str, env: dict[str, str], folder: Path) -> str:
+    """The number of a job of four ranks that wait for a warning, and then want to be queued again."""
+    folder.mkdir()
+    (folder / "warned.py").write_text(
         "import os, signal, sys, time\nfrom ddp_numpy import world\ncomm = world()\nwarned = []\n"
         "signal.signal(signal.SIGUSR1, lambda *_: warned.append(1))\n"
         "while not all(comm.broadcast(comm.gather(bool(warned)))): time.sleep(0.05)\n"
         "open(f'warned-{comm.rank}', 'w').close()\nsys.exit(75)\n"
     )
     size = ("--nodes", "2", "--ntasks-per-node", "2", "--time", "1", "--warning", "55", "--starter", starter)
-    script = printed(*size, "-m", "warned", folder=tmp_path)
-    submitted = subprocess.run(
-        ["sbatch", "--parsable", script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=30, check=True
-    )
-    number = submitted.stdout.strip()
+    return submit(printed(*size, "-m", "warned", folder=folder), env)
+
+
+def test_jobs_near_their_time_limit_are_warned_and_queued_again(env: dict[str, str], tmp_path: Path) -> None:
+    # Both at once, as they mostly wait.
+    numbers = {starter: waiting_job(starter, env, tmp_path / starter) for starter in ("srun", "mpirun")}
     try:
-        deadline = time.monotonic() + 100
-        shown = ""
-        while "Restarts=1" not in shown and time.monotonic() < deadline:
-            time.sleep(0.3)
-            asked = ["scontrol", "show", "job", number]
-            shown = subprocess.run(asked, env=env, capture_output=True, text=True, timeout=30, check=True).stdout
-        assert "Restarts=1" in shown, (shown, *(path.read_text() for path in tmp_path.glob("slurm-*.out")))
-        assert sorted(path.name for path in tmp_path.glob("warned-*")) == [f"warned-{rank}" for rank in range(4)]
+        for starter, number in numbers.items():
+            folder = tmp_path / starter
+            wait_for("Restarts=1", number, env, folder)
+            assert sorted(path.name for path in folder.glob("warned-*")) == [f"warned-{rank}" for rank in range(4)]
     finally:
-        subprocess.run(["scancel", number], env=env, timeout=30, check=True)
+        subprocess.run(["scancel", *numbers.values()], env=env, timeout=30, check=True)
 
 
 @both_starters
