@@ -91,6 +91,11 @@ def _train(ranks: int, launch_options: list[str], options: tuple[str, ...], fold
     status = subprocess.run(command, check=False).returncode
     if status:
         raise click.ClickException(f"the job of {ranks} ranks ended with status {status}")
+    if not (folder / "model.npz").exists():
+        raise click.ClickException(
+            f"the job of {ranks} ranks left nothing in {folder}: if rank 0 is on another host, start this command "
+            "there, or set TMPDIR to a folder that both hosts see"
+        )
 
 
 if __name__ == "__main__":

@@ -55,7 +55,12 @@ def test_a_difference_is_found_and_located(way: tuple[str, ...], tmp_path: Path)
 
 
 def test_mistakes(tmp_path: Path) -> None:
-    for options, words in ((("--ranks", "0"), "ranks"), (("--ranks", "1", "--hidden", "x"), "ended with status 2")):
+    (tmp_path / "elsewhere.py").touch()  # as if rank 0 wrote to another host's disk
+    for options, words in (
+        (("--ranks", "0"), "ranks"),
+        (("--ranks", "1", "--hidden", "x"), "ended with status 2"),
+        (("--ranks", "1", "--launch", "-m elsewhere"), "left nothing in /"),
+    ):
         job = verify(tmp_path, *options)
         assert job.status == 2
         assert words in job.error_lines[-1]
