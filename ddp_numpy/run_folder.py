@@ -14,7 +14,7 @@ import tomli_w
 
 from ddp_numpy.checkpoint import CheckpointStore, Snapshot, newest_snapshot, read_snapshot, save_model
 from ddp_numpy.errors import InputError
-from ddp_numpy.files import FolderLock, atomic_write
+from ddp_numpy.files import FolderLock, atomic_write, remove_temporaries
 from ddp_numpy.metrics import Epoch
 from ddp_numpy.nn import Sequential
 
@@ -92,6 +92,7 @@ class RunFolder:
             try:
                 if not start.again:
                     self._refuse_another_run()
+                remove_temporaries(self.path)  # of a run that was killed
                 with atomic_write(self.path / CONFIG) as file:
                     tomli_w.dump(options, file)
                 self._keep_epochs(start.snapshot.epoch if start.snapshot else 0)

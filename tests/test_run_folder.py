@@ -61,6 +61,12 @@ def test_a_folder_that_can_not_be_opened_is_left_unlocked(tmp_path: Path) -> Non
     assert not (tmp_path / ".lock").exists()
 
 
+def test_temporary_files_of_a_killed_run_go(tmp_path: Path) -> None:
+    (tmp_path / ".config.toml.01234567.tmp").write_text("half")
+    opened(tmp_path, [], Start(tmp_path, None, again=True)).close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "config.toml"]
+
+
 def test_metrics_of_epochs_that_are_made_again_go(tmp_path: Path) -> None:
     run = opened(tmp_path, [])
     for number in (1, 2, 3):
