@@ -5,6 +5,7 @@ import fcntl
 import os
 import secrets
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -34,10 +35,15 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Remove what `atomic_write` leaves in a folder when it is killed. Only for a folder that nobody else writes to."""
+def remove_temporaries(folder: Path, idle_seconds: float = 0) -> None:
+    """Remove what `atomic_write` leaves in a folder when it is killed.
+
+    idle_seconds: for how long nothing was written to them; 0 only for a folder that nobody else writes to.
+    """
     for temporary in folder.glob(f".*{_TEMPORARY}"):
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if not idle_seconds or time.time() - temporary.stat().st_mtime > idle_seconds:
+                temporary.unlink()
 
 
 class FolderLock:

@@ -9,9 +9,10 @@ import numpy as np
 import platformdirs
 
 from ddp_numpy.data.dataset import Array
-from ddp_numpy.files import atomic_write
+from ddp_numpy.files import atomic_write, remove_temporaries
 
 _FORMAT = 1  # part of each name: raise it when a reader's result changes
+_ABANDONED_SECONDS = 3600.0  # a file not written to for so long belongs to a writer that was killed
 
 
 def cache_folder() -> Path:
@@ -35,6 +36,7 @@ def cached(path: Path, options: str, read: Callable[[], tuple[Array, Array]]) ->
         for other in entry.parent.glob(f"{source}-*.npy"):
             if other != entry:
                 other.unlink()
+        remove_temporaries(entry.parent, _ABANDONED_SECONDS)
     return features, labels
 
 
