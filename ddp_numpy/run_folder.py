@@ -73,13 +73,13 @@ class RunFolder:
     """A run's folder, locked against other jobs while it is written to."""
 
     def __init__(
-        self, start: Start, options: dict[str, Any], facts: dict[str, Any], keep: int, complaint: Complaint
+        self, start: Start, options: dict[str, Any], facts: dict[str, Any], keep: int | None, complaint: Complaint
     ) -> None:
         """Make or open it, and write the options.
 
-        facts: what checkpoints are to tell, besides the options, to whoever goes on with the run; keep: checkpoints to
-        keep; complaint: told of what can't be written, from any thread. Raises InputError where the folder can't be
-        written, or holds another run, or another job writes to it.
+        facts: what checkpoints are to tell, besides the options, to whoever goes on with the run; keep: as of
+        CheckpointStore; complaint: told of what can't be written, from any thread. Raises InputError where the folder
+        can't be written, or holds another run, or another job writes to it.
         """
         self.path = start.folder or _unused_folder(Path("runs"))
         self._complaint = complaint

@@ -53,6 +53,18 @@ class Widths(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
         return str(value)
 
 
+class CountOrAll(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest Click
+    """A whole number above 0, or the word all."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int | str:
+        text = str(value)
+        if text != "all" and not (text.isdecimal() and int(text) > 0):
+            self.fail(f"{value!r} is neither a whole number above 0 nor all", param, context)
+        return text if text == "all" else int(text)
+
+
 @click.command("train", context_settings={"show_default": True, "max_content_width": 110})
 @optgroup.group("Data")
 @optgroup.option(
@@ -108,7 +120,10 @@ class Widths(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
     "--checkpoint-every", type=(click.IntRange(min=1), click.Choice(["steps", "epochs"])), default=(1, "epochs"),
     metavar="N steps|epochs", help="How often to write down all that is needed to go on.",
 )  # fmt: skip
-@optgroup.option("--keep", type=click.IntRange(min=1), default=3, help="Newest checkpoints to keep, besides the best.")
+@optgroup.option(
+    "--keep", type=CountOrAll(), default=3, metavar="N|all",
+    help="Newest checkpoints to keep, besides the best; all: wait for a slow disk, too, rather than leave one out.",
+)  # fmt: skip
 @optgroup.option(
     "--resume", metavar="auto|PATH",
     help="Go on from the newest checkpoint of --out, if there is one, or from a run's folder or a checkpoint.",
@@ -177,7 +192,8 @@ def train(options: dict[str, Any], given: set[str], comm: Communicator, watchdog
     with comm.together():
         if comm.rank == 0:
             facts = {"trajectory": trajectory, "blas": blas()[0]}
-            run_folder = RunFolder(start, _resolved(options), facts, options["keep"], report.warning)
+            keep = None if options["keep"] == "all" else options["keep"]
+            run_folder = RunFolder(start, _resolved(options), facts, keep, report.warning)
     hosts = comm.hosts()
     report.fields(
         f"ddp_numpy {ddp_numpy.__version__}",

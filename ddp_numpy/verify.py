@@ -48,6 +48,10 @@ def main(ranks: list[int], launch_options: str, options: tuple[str, ...]) -> Non
             reproducible = trained["reproducible"]
             model = load_model(folder / "model.npz")
             checkpoints = sorted(folder.glob("checkpoints/step-*.npz"))
+            if len(checkpoints) < trained["epochs"]:
+                raise click.ClickException(
+                    f"{folder}: not all checkpoints could be written; set TMPDIR to a larger disk"
+                )
             epoch_steps = int(checkpoints[0].stem.removeprefix("step-"))
             epochs = [read_snapshot(path).arrays["params"] for path in checkpoints]
             first = first or epochs
@@ -87,7 +91,7 @@ def _compare(params: Array, expected: Array, slices: dict[str, slice]) -> tuple[
 
 def _train(ranks: int, launch_options: list[str], options: tuple[str, ...], folder: Path) -> None:
     command = [sys.executable, "-m", "launch", "run", "-n", str(ranks), *launch_options, *options]
-    command += ["--quiet", "--out", str(folder), "--checkpoint-every", "1", "epochs", "--keep", "1000000"]
+    command += ["--quiet", "--out", str(folder), "--checkpoint-every", "1", "epochs", "--keep", "all"]
     status = subprocess.run(command, check=False).returncode
     if status:
         raise click.ClickException(f"the job of {ranks} ranks ended with status {status}")

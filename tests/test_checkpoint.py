@@ -1,4 +1,5 @@
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,18 @@ def test_saving_waits_for_no_disk_and_the_newest_gets_there(tmp_path: Path, monk
     assert numbers["step-0000000007.npz"] == 7
     assert numbers.keys() <= {f"step-{n:010d}.npz" for n in (1, 2, 3, 7)}
     assert all(value == int(name[5:15]) for name, value in numbers.items())
+
+
+def test_all_are_kept_however_slow_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = lambda *a: (time.sleep(0.05), write_snapshot(*a))  # noqa: E731
+    monkeypatch.setattr("ddp_numpy.checkpoint.store.write_snapshot", slow)
+    store = CheckpointStore(tmp_path, None, pytest.fail)
+    for number in range(1, 8):
+        store.save(number, snapshot(number), best=number < 4)
+    store.close()
+    assert same(read_snapshot(tmp_path / "best.npz"), snapshot(3))
+    for number in range(1, 8):
+        assert same(read_snapshot(tmp_path / f"step-{number:010d}.npz"), snapshot(number))
 
 
 def test_temporary_files_of_a_killed_writer_go(tmp_path: Path) -> None:

@@ -1,8 +1,5 @@
 import contextlib
 import json
-import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -79,18 +76,6 @@ def test_metrics_of_epochs_that_are_made_again_go(tmp_path: Path) -> None:
     run = opened(tmp_path, [], start)
     run.close()
     assert [line["epoch"] for line in lines(tmp_path)] == [1, 2]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a file system")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 def test_a_full_disk_costs_what_can_not_be_written_and_no_more(small_disk: Path) -> None:

@@ -16,14 +16,14 @@ _BEST = "best.npz"
 class CheckpointStore:
     """Writes checkpoints to a folder from a thread of its own, so that no step waits for a disk.
 
-    A disk that can't keep up gets the newest one next, and those between are left out. One that can't be written
-    costs that checkpoint, not the training: `complaint` is told, and the next is tried as if nothing had been.
+    A disk that can't keep up gets the newest one next, and those between are left out, unless all are to be kept. One
+    that can't be written costs that checkpoint, not the training: `complaint` is told, and the next is tried as if
+    nothing had been.
     """
 
-    def __init__(self, folder: Path, keep: int, complaint: Callable[[str], None]) -> None:
-        """keep: how many of the newest stay, besides the best; complaint: called, from the thread, with a line.
-
-        Raises OSError where the folder can't be made.
+    def __init__(self, folder: Path, keep: int | None, complaint: Callable[[str], None]) -> None:
+        """keep: how many of the newest stay, besides the best; None: all, and `save` waits for the disk. complaint:
+        called, from the thread, with a line. Raises OSError where the folder can't be made.
         """
         self._folder, self._keep, self._complaint = folder, keep, complaint
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,6 +45,8 @@ class CheckpointStore:
         with self._changed:
             self._waiting[best] = number, dataclasses.replace(snapshot, arrays=copies)
             self._changed.notify_all()
+        if self._keep is None:
+            self.flush()
 
     def flush(self) -> None:
         """Wait until all that was saved is on the disk, or has failed to get there: then `error` is set."""
@@ -84,6 +86,8 @@ class CheckpointStore:
         for path in [newest, *([self._folder / _BEST] if best else [])]:
             with atomic_write(path) as file:
                 write_snapshot(file, snapshot)
+        if self._keep is None:
+            return
         # A run that went back to an older checkpoint finds later ones here, and those that it writes now are to stay.
         so_far = sorted(path for path in self._folder.glob(_PATTERN) if path <= newest)
         for old in so_far[: -self._keep]:

@@ -148,6 +148,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(table: Path, 
         (("--resume", "table.csv"), "table.csv: damaged, or not a checkpoint"),
         (("--checkpoint-every", "0", "steps"), "checkpoint-every"),
         (("--checkpoint-every", "2", "hours"), "checkpoint-every"),
+        (("--keep", "0"), "keep"),
+        (("--keep", "some"), "keep"),
         (("--momentum", "1"), "momentum"),
     ],
 )

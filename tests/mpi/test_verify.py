@@ -12,7 +12,7 @@ OPTIONS = ("--data", "t.csv", "--epochs", "2", "--batch-size", "50", "--lr", "0.
 
 def verify(folder: Path, *options: str) -> Job:
     write_csv(folder / "t.csv", *classified_rows(331, features=50, classes=5))
-    return run_job(None, "-m", "ddp_numpy.verify", *options, *OPTIONS, cwd=folder)
+    return run_job(None, "-m", "ddp_numpy.verify", *OPTIONS, *options, cwd=folder)
 
 
 def test_reproducible_training_is_equal_to_the_last_bit(tmp_path: Path) -> None:
@@ -64,3 +64,13 @@ def test_mistakes(tmp_path: Path) -> None:
         job = verify(tmp_path, *options)
         assert job.status == 2
         assert words in job.error_lines[-1]
+
+
+def test_a_full_disk_is_no_difference(small_disk: Path, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", *classified_rows(331, features=50, classes=5))
+    # The model, half as large as a checkpoint with its velocity, has room where the next checkpoint has none.
+    options = (*OPTIONS, "--epochs", "12", "--hidden", "64", "--momentum", "0.9")
+    command = ("-m", "ddp_numpy.verify", "--ranks", "1", *options)
+    job = run_job(None, *command, cwd=tmp_path, env={"TMPDIR": str(small_disk)})
+    assert job.status == 2
+    assert job.error_lines[-1].endswith("not all checkpoints could be written; set TMPDIR to a larger disk")
