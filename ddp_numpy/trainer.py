@@ -87,6 +87,9 @@ class Trainer:
             self.exchange = GridExchange(self.comm, model, self.micro_rows)
         self.grads, self.sums = self.exchange.grads, self.exchange.sums
         self.optimizer.prepare(model.params)
+        vectors = {"": model.params} | {f"{name} of ": array for name, array in self.optimizer.state.items()}
+        parts = model.parameter_slices().items()
+        self._replicated = {name + part: vector[where] for name, vector in vectors.items() for part, where in parts}
         self.epoch_steps = -(-len(train) // self.batch_size)
         self.epoch_sums = np.zeros(3)
         """Of the epoch's steps so far: loss, rows classified correctly, rows."""
@@ -218,10 +221,7 @@ class Trainer:
 
     def check_replicas(self) -> None:
         """Raise ReplicaError, on every rank, unless weights and optimizer state are the same bits everywhere."""
-        vectors = {"": self.model.params} | {f"{name} of ": array for name, array in self.optimizer.state.items()}
-        parts = self.model.parameter_slices().items()
-        arrays = {name + part: vector[where] for name, vector in vectors.items() for part, where in parts}
-        check_replicas(self.comm, arrays, f"in epoch {self.epoch + 1}, after step {self.step},")
+        check_replicas(self.comm, self._replicated, f"in epoch {self.epoch + 1}, after step {self.step},")
 
 
 def _means(sums: Array) -> tuple[float, float]:
