@@ -18,16 +18,13 @@ class FirstDeath:
     def __init__(self, processes: Callable[[], list[int]], rank_variable: str, ranks: int) -> None:
         """processes: gives the ids of the job's processes on this host; ranks: how many ranks are to start here."""
         self._processes, self._variable, self._ranks = processes, f"{rank_variable}=".encode(), ranks
-        self._first: int | None = None
+        self._first: list[int] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="first death", daemon=True)
 
     def rank(self) -> int | None:
-        """The rank that ended before all others, or None if none has. Ends the waiting."""
-        self._over.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        return self._first
+        """The rank that ended before all others; None if none has, or several seem to have at once."""
+        return self._first[0] if len(self._first) == 1 else None
 
     def __enter__(self) -> "FirstDeath":
         if hasattr(os, "pidfd_open"):
@@ -35,26 +32,24 @@ class FirstDeath:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.rank()
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _watch(self) -> None:
         with contextlib.ExitStack() as stack:
-            # Tells of several ends in their order: on a busy machine all ranks have gone before this thread can look.
-            ends = stack.enter_context(select.epoll())
+            ends = select.poll()
             found: dict[int, int] = {}  # ranks by the pidfd of their process
             looking_until = time.monotonic() + _START_SECONDS
-            over = False
-            while self._first is None and not over:
-                over = self._over.is_set()
-                if not over and len(found) < self._ranks and time.monotonic() < looking_until:
+            while not self._over.is_set() and not self._first:
+                if len(found) < self._ranks and time.monotonic() < looking_until:
                     for process, rank in self._new_ranks(found.values()):
                         with contextlib.suppress(OSError):  # it ended just now
                             descriptor = os.pidfd_open(process)
                             stack.callback(os.close, descriptor)
-                            ends.register(descriptor, select.EPOLLIN)
+                            ends.register(descriptor, select.POLLIN)
                             found[descriptor] = rank
-                for descriptor, _ in ends.poll(0 if over else _LOOK_SECONDS)[:1]:
-                    self._first = found[descriptor]
+                self._first = [found[descriptor] for descriptor, _ in ends.poll(1000 * _LOOK_SECONDS)]
 
     def _new_ranks(self, found: Collection[int]) -> Iterator[tuple[int, int]]:
         for process in self._processes():
