@@ -26,7 +26,7 @@ _BEAT = struct.Struct("!16sIQQ")  # token, rank, sums begun, sums ended
 _ANSWER = struct.Struct("!16s?")  # token, whether the job ends
 _MEET_SECONDS = 3.0  # for a rank to reach rank 0 at the start
 _LAST_SECONDS = 1.0  # for all ranks to say where they stand before they end
-_LAUNCHER = "DDP_NUMPY_LAUNCHER"  # as launch.notice sets it
+_LIFELINE = "DDP_NUMPY_LIFELINE"  # as launch.lifeline sets it
 _STATUS = 1  # of a job that is ended here
 
 Sums = tuple[int, int]
@@ -120,11 +120,10 @@ class _Thread(threading.Thread):
 
 def _tell_launcher() -> None:
     """Let the launcher, if there is one, know that the job ends: an mpirun that has lost a host would wait for it."""
-    addresses, port, token = os.environ.get(_LAUNCHER, "::").split(":")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
-        for address in addresses.split(",") if addresses else []:
-            with contextlib.suppress(OSError):
-                link.sendto(token.encode(), (address, int(port)))
+    process, _, descriptor = os.environ.get(_LIFELINE, "").partition(":")
+    if process == str(os.getpid()):  # and not of the rank that has started this process
+        with contextlib.suppress(OSError):
+            os.write(int(descriptor), b"!")  # launch.lifeline's word for it
 
 
 class _Judge(_Thread):

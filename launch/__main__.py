@@ -6,7 +6,6 @@ import os
 import shlex
 import shutil
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -17,14 +16,15 @@ from launch import job as jobs
 from launch.doctor import FAIL, PASS, WARN, examine
 from launch.errors import LaunchError
 from launch.flavours import FLAVOURS, Job, find
-from launch.notice import Notice
+from launch.lifeline import Lifelines
 from launch.options import THREADS_VARIABLE, Launch, check_module, job_options, rank_program
 from launch.restart import Restarts, out_folder, resuming
 from launch.sbatch import Allocation, script
 
-# The status of a job that lost a rank to a signal: MPICH's mpirun gives the signal, others give 128 more.
+# The status of a job that lost a rank to a signal: MPICH's mpirun gives the signal, or 255 where it has several hosts
+# to clear; others give 128 more.
 _FATAL = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
-_KILLED = {base + number for base in (0, 128) for number in _FATAL}
+_KILLED = {255} | {base + number for base in (0, 128) for number in _FATAL}
 
 _TRAIN = "ddp_numpy.train"
 _module_option = click.option("-m", "module", default=_TRAIN, metavar="MODULE", help="What each rank runs.")
@@ -92,8 +92,8 @@ def _run_once(
     if dry_run:
         click.echo(shlex.join(launch.command(launch.job(program, _terminal()))))
         return jobs.Ending(0)
-    with Notice() as notice:
-        env = {**_terminal(), **notice.env}
+    with Lifelines() as lifelines:
+        env = {**_terminal(), **lifelines.env}
         job = launch.job(program, env)
         if note := launch.note(job):
             click.echo(f"note: {note}", err=True)
@@ -109,10 +109,12 @@ def _run_once(
         elif not elastic:
             launch.reach(job)
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-        ending = jobs.run(launch.command(job), timeout, launch.flavour.rank_variable, launch.ranks_here(), notice)
-    if ending.first is not None and ending.status in _KILLED:
-        host = socket.gethostname()
-        click.echo(f"error: rank {ending.first} on {host} was killed; mpirun ended the others", err=True)
+        ending = jobs.run(launch.command(job), timeout, lifelines)
+        starter = Path(launch.mpirun).name
+        if ending.starter_killed:
+            click.echo(f"error: {starter} was killed, and all ranks with it", err=True)
+        elif ending.status in _KILLED and (rank := lifelines.first_dead()):
+            click.echo(f"error: rank {rank.number} on {rank.host} was killed; {starter} ended the others", err=True)
     return ending
 
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from launch.deaths import FirstDeath
-from launch.notice import Notice
+from launch.lifeline import Lifelines
 
 TIMED_OUT = 124  # as timeout(1) has it
 _MARK = "DDP_NUMPY_JOB"  # in the environment of all that a job starts on this host
@@ -91,26 +90,26 @@ class Ending:
     status: int
     asked: bool = False
     """Whether the launcher was told to end it, by a signal or a timeout."""
-    first: int | None = None
-    """The rank of this host that ended before all others, where that could be seen."""
+    starter_killed: bool = False
+    """Whether a signal ended mpirun itself, and so all ranks."""
 
 
-def run(command: Sequence[str], timeout: float | None, rank_variable: str, ranks: int, notice: Notice) -> Ending:
+def run(command: Sequence[str], timeout: float | None, lifelines: Lifelines) -> Ending:
     """Run a job to its end, with its output let through.
 
-    ranks: how many of them this host has; notice: by which they may say that they are ending the job.
+    lifelines: by which its ranks may say that they are ending it.
 
     SIGINT, SIGTERM and SIGHUP end the job, and give 128 + the signal, as in a shell; SIGUSR1 and SIGUSR2 are passed
     on to the ranks. A job that runs longer than timeout seconds is ended, and gives TIMED_OUT.
     """
     job = Process(command)
-    notice.when_given(job.process.kill)
-    with _signals_for(job.process), FirstDeath(job.left, rank_variable, ranks) as death:
+    lifelines.when_ending(job.process.kill)
+    with _signals_for(job.process):
         try:
             status = job.process.wait(timeout)
-            if notice.given.is_set():
+            if lifelines.ending.is_set():
                 return Ending(1)
-            return Ending(status if status >= 0 else 128 - status, first=death.rank())
+            return Ending(status) if status >= 0 else Ending(128 - status, starter_killed=True)
         except _Signalled as signalled:
             return Ending(128 + signalled.number, asked=True)
         except subprocess.TimeoutExpired:

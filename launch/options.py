@@ -144,10 +144,6 @@ class Launch:
             raise LaunchError(f"--threads: {threads!r} is not a whole number above 0 or auto")
         return {THREADS_VARIABLE: threads}
 
-    def ranks_here(self) -> int:
-        """How many ranks this host has, at most."""
-        return max(self._ranks_a_host())
-
     def _ranks_a_host(self) -> list[int]:
         return [count for _, count in self.placement] or [self.ranks]
 

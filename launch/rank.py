@@ -1,4 +1,4 @@
-"""What each rank runs: a module as `python -m` would, with its errors marked and its output kept.
+"""What each rank runs: a module as `python -m` would, with its errors marked, its output kept and its end seen.
 
     python -m launch.rank RANK_VARIABLE LOG_DIR MODULE [ARGS…]      (LOG_DIR may be empty)
 
@@ -11,6 +11,8 @@ import socket
 import sys
 from pathlib import Path
 from typing import Any, TextIO
+
+from launch import lifeline
 
 
 class Stream:
@@ -58,7 +60,8 @@ def main() -> None:
     streams: Any = (Stream(sys.stdout, log), Stream(sys.stderr, log, f"rank {rank} on {socket.gethostname()}: "))
     sys.stdout, sys.stderr = streams
     sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    with lifeline.held(rank):
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

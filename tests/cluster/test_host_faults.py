@@ -1,4 +1,4 @@
-"""A host is cut off from the others while ranks on it train."""
+"""A rank is killed on another host, and a host is cut off from the others, while ranks on it train."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ class Training:
         command += ["--env", f"{MARK}={self._mark}", *options, "--quiet", "--out", "run", "--stall-timeout", "3"]
         self.job = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
         while not list((folder / "run" / "checkpoints").glob("step-*.npz")):
-            assert self.job.poll() is None
+            assert self.job.poll() is None, self.job.communicate()
             time.sleep(0.1)
 
     def __enter__(self) -> "Training":
@@ -36,6 +36,11 @@ class Training:
         for process in left_of(self._mark):
             process.kill()
 
+    def kill(self, rank: int) -> None:
+        """Kill a rank."""
+        (process,) = (p for p in left_of(self._mark) if p.environ().get("PMI_RANK") == str(rank))
+        process.kill()
+
     def end(self, seconds: float) -> str:
         """Wait until it has ended on all hosts; returns what it said."""
         deadline = time.monotonic() + seconds
@@ -44,6 +49,13 @@ class Training:
             assert time.monotonic() < deadline, left
             time.sleep(0.1)
         return said
+
+
+def test_a_killed_rank_of_another_host_is_named(cluster: Cluster, tmp_path: Path) -> None:
+    with Training(cluster, tmp_path, "--epochs", "100000") as training:
+        training.kill(3)
+        said = training.end(SECONDS)
+    assert f"error: rank 3 on {cluster.hosts[1]} was killed; mpirun ended the others\n" in said
 
 
 @pytest.mark.parametrize("cut", [0, 1])

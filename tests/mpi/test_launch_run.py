@@ -150,6 +150,14 @@ def test_a_killed_mpirun_takes_the_ranks_along(folder: Path) -> None:
         mpirun.kill()
         assert gone_within(5, folder)
         assert job.wait(5) == 128 + signal.SIGKILL
+        assert job.stderr is not None
+        assert job.stderr.read() == "error: mpirun was killed, and all ranks with it\n"
+
+
+def test_a_rank_that_ends_with_a_signals_number_was_not_killed(folder: Path) -> None:
+    (folder / "nine.py").write_text("import sys\nfrom ddp_numpy import world\nworld()\nsys.exit(9)\n")
+    job = launch("run", "-n", "2", "-m", "nine", cwd=folder)
+    assert (job.status, job.error_lines) == (9, [])
 
 
 def test_a_killed_launcher_takes_all_along(folder: Path) -> None:
