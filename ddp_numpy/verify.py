@@ -3,6 +3,7 @@
 python -m ddp_numpy.verify --ranks 1,2,3,4 --reproducible --data train.csv --epochs 5
 """
 
+import dataclasses
 import math
 import shlex
 import subprocess
@@ -17,7 +18,7 @@ import numpy as np
 
 from ddp_numpy.checkpoint import load_model, read_snapshot
 from ddp_numpy.errors import JobError
-from ddp_numpy.nn import Array
+from ddp_numpy.nn import Array, Sequential
 
 
 def _rank_counts(_: click.Context, __: click.Parameter, text: str) -> list[int]:
@@ -38,39 +39,53 @@ def main(ranks: list[int], launch_options: str, options: tuple[str, ...]) -> Non
     What is not known here goes to ddp_numpy.train. Exits with 1 if there is a difference: any one with
     --reproducible, else one that rounding doesn't explain.
     """
-    different = reproducible = False
     with tempfile.TemporaryDirectory() as parent:
-        first: list[Array] = []
+        first: Trained | None = None
+        equal = True
         for count in ranks:
-            folder = Path(parent, str(count))
-            _train(count, shlex.split(launch_options), options, folder)
-            trained = tomllib.loads((folder / "config.toml").read_text())
-            reproducible = trained["reproducible"]
-            model = load_model(folder / "model.npz")
-            checkpoints = sorted(folder.glob("checkpoints/step-*.npz"))
-            if len(checkpoints) < trained["epochs"]:
-                raise click.ClickException(
-                    f"{folder}: not all checkpoints could be written; set TMPDIR to a larger disk"
-                )
-            epoch_steps = int(checkpoints[0].stem.removeprefix("step-"))
-            epochs = [read_snapshot(path).arrays["params"] for path in checkpoints]
-            first = first or epochs
-            for number, (params, expected) in enumerate(zip(epochs, first, strict=True), 1):
-                difference, words = _compare(params, expected, model.parameter_slices())
-                bound = 0.0 if reproducible else _rounding(trained, number * epoch_steps)
-                different |= difference > bound
-                allowed = f" (at most {bound:.1e} is rounding)" if difference and not reproducible else ""
-                model.params[...] = params
-                click.echo(f"{count} rank{'s' * (count > 1)}  epoch {number}  {model.digest()}  {words}{allowed}")
+            trained = _train(count, shlex.split(launch_options), options, Path(parent, str(count)))
+            first = first or trained
+            equal &= _certify(trained, first)
+    assert first is not None
     counts = ", ".join(map(str, ranks))
-    if different:
+    if not equal:
         click.echo(f"DIFFERENT: the number of ranks, of {counts}, changes the result")
         sys.exit(1)
-    click.echo(f"{'EQUAL TO THE LAST BIT' if reproducible else 'EQUAL UP TO ROUNDING'} on {counts} ranks")
+    words = "EQUAL TO THE LAST BIT" if first.options["reproducible"] else "EQUAL UP TO ROUNDING"
+    click.echo(f"{words} on {counts} ranks")
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What a job of so many ranks came to."""
+
+    ranks: int
+    options: dict[str, Any]
+    """Of ddp_numpy.train, by their long names."""
+    model: Sequential
+    epochs: list[Array]
+    """The parameters after each epoch."""
+    epoch_steps: int
+
+
+def _certify(trained: Trained, first: Trained) -> bool:
+    """Print a line for each epoch; returns whether all are as the first job's, up to rounding where that is allowed."""
+    equal = True
+    for number, (params, expected) in enumerate(zip(trained.epochs, first.epochs, strict=True), 1):
+        difference, words = _compare(params, expected, trained.model.parameter_slices())
+        bound = _rounding(trained.options, number * trained.epoch_steps)
+        equal &= difference <= bound
+        allowed = f" (at most {bound:.1e} is rounding)" if difference and bound else ""
+        trained.model.params[...] = params
+        digest = trained.model.digest()
+        click.echo(f"{trained.ranks} rank{'s' * (trained.ranks > 1)}  epoch {number}  {digest}  {words}{allowed}")
+    return equal
 
 
 def _rounding(options: dict[str, Any], steps: int) -> float:
-    """How far rounding alone may take weights apart in so many steps of the fast way, over the largest of them."""
+    """How far rounding alone may take weights apart in so many steps, over the largest of them."""
+    if options["reproducible"]:
+        return 0.0
     if options["dtype"] == "float64":
         return 1e-12
     # Where a ReLU's input is 0 but for rounding, one rank count takes a row's gradient along and another doesn't. This
@@ -89,7 +104,7 @@ def _compare(params: Array, expected: Array, slices: dict[str, slice]) -> tuple[
     return difference, f"differs by {difference:.1e} of the largest weight, first in {where}"
 
 
-def _train(ranks: int, launch_options: list[str], options: tuple[str, ...], folder: Path) -> None:
+def _train(ranks: int, launch_options: list[str], options: tuple[str, ...], folder: Path) -> Trained:
     command = [sys.executable, "-m", "launch", "run", "-n", str(ranks), *launch_options, *options]
     command += ["--quiet", "--out", str(folder), "--checkpoint-every", "1", "epochs", "--keep", "all"]
     status = subprocess.run(command, check=False).returncode
@@ -100,6 +115,13 @@ def _train(ranks: int, launch_options: list[str], options: tuple[str, ...], fold
             f"the job of {ranks} ranks left nothing in {folder}: if rank 0 is on another host, start this command "
             "there, or set TMPDIR to a folder that both hosts see"
         )
+    trained = tomllib.loads((folder / "config.toml").read_text())
+    checkpoints = sorted(folder.glob("checkpoints/step-*.npz"))
+    if len(checkpoints) < trained["epochs"]:
+        raise click.ClickException(f"{folder}: not all checkpoints could be written; set TMPDIR to a larger disk")
+    epochs = [read_snapshot(path).arrays["params"] for path in checkpoints]
+    epoch_steps = int(checkpoints[0].stem.removeprefix("step-"))
+    return Trained(ranks, trained, load_model(folder / "model.npz"), epochs, epoch_steps)
 
 
 if __name__ == "__main__":
