@@ -155,9 +155,10 @@ def _held(path: Path) -> bool:
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             # In the order of time: who makes such a file opens it, maps it, and then closes it.
-            if any(os.readlink(link) == str(path) for link in (folder / "fd").iterdir()):
-                return True
-            if str(path) in (folder / "maps").read_text():
+            is_open = any(os.readlink(link) == str(path) for link in (folder / "fd").iterdir())
+            maps = (folder / "maps").read_text()
+            # A large process that was killed has its files open for a while after its memory is gone.
+            if str(path) in maps or (is_open and maps):
                 return True
     return False
 

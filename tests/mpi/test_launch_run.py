@@ -15,6 +15,7 @@ from tables import classified_rows, write_csv
 from terminals import on_terminal
 
 from ddp_numpy import load_model
+from launch.job import Process
 
 
 def launch(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 60) -> Job:
@@ -158,6 +159,33 @@ def test_a_rank_that_ends_with_a_signals_number_was_not_killed(folder: Path) -> 
     (folder / "nine.py").write_text("import sys\nfrom ddp_numpy import world\nworld()\nsys.exit(9)\n")
     job = launch("run", "-n", "2", "-m", "nine", cwd=folder)
     assert (job.status, job.error_lines) == (9, [])
+
+
+KILLED_WHILE_LARGE = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", '''
+import sys
+file = open(sys.argv[1], "w")
+memory = bytearray(1 << 30)
+memory[::4096] = bytes(len(memory) // 4096 * [1])
+sys.stdout.write("there")
+sys.stdout.flush()
+sys.stdin.read()
+''', sys.argv[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+child.stdout.read(5)
+child.kill()
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/shm").exists(), reason="no folder of shared memory")
+def test_shared_memory_is_removed_that_a_process_on_its_way_out_has_open(tmp_path: Path) -> None:
+    path = Path("/dev/shm", f"mpich_shm_{tmp_path.name}_{os.getpid()}")
+    try:
+        with Process([sys.executable, "-c", KILLED_WHILE_LARGE, str(path)]) as process:
+            assert process.process.wait(20) == 0
+        assert not path.exists()
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def test_a_killed_launcher_takes_all_along(folder: Path) -> None:
