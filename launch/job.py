@@ -21,7 +21,7 @@ _MARK = "DDP_NUMPY_JOB"  # in the environment of all that a job starts on this h
 _GRACE_SECONDS = 3.0  # between asking mpirun to end its ranks and ending what is left
 _PR_SET_PDEATHSIG = 1
 _SHARED_MEMORY = Path("/dev/shm")
-_MPI_FILES = ("mpich_shm_", "vader_segment.", "sm_segment.", "osc_rdma.", "ucx_shm_")
+_MPI_FILES = ("mpich_shm_", "mpich_shar_tmp", "vader_segment.", "sm_segment.", "osc_rdma.", "ucx_shm_")
 
 
 class _Signalled(Exception):  # noqa: N818

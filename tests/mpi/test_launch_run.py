@@ -178,8 +178,9 @@ child.kill()
 
 
 @pytest.mark.skipif(not Path("/dev/shm").exists(), reason="no folder of shared memory")
-def test_shared_memory_is_removed_that_a_process_on_its_way_out_has_open(tmp_path: Path) -> None:
-    path = Path("/dev/shm", f"mpich_shm_{tmp_path.name}_{os.getpid()}")
+@pytest.mark.parametrize("name", ["mpich_shm_", "mpich_shar_tmp"])
+def test_shared_memory_is_removed_that_a_process_on_its_way_out_has_open(name: str, tmp_path: Path) -> None:
+    path = Path("/dev/shm", f"{name}{tmp_path.name}_{os.getpid()}")
     try:
         with Process([sys.executable, "-c", KILLED_WHILE_LARGE, str(path)]) as process:
             assert process.process.wait(20) == 0
