@@ -1,6 +1,7 @@
 """Under mpirun: how long a training step takes, and what of it is matrix products, sums and the update.
 
-Prints JSON: seconds, and the bytes of memory that a step allocates.
+With --reproducible, how long such a step takes, and a fast one, by turns. Prints JSON: seconds, and the bytes of memory
+that a step allocates.
 """
 
 import json
@@ -13,8 +14,9 @@ import click
 import numpy as np
 
 from ddp_numpy import SGD, Dense, ReLU, Sequential, Trainer, load_data, world
+from ddp_numpy.comm import Communicator
 from ddp_numpy.comm.world import Sums
-from ddp_numpy.data import Reader, batches, epoch_order
+from ddp_numpy.data import Dataset, Reader, batches, epoch_order
 from ddp_numpy.nn import Array
 
 _BLOCK = 40  # calls that are timed together
@@ -30,25 +32,22 @@ def main(data: str, batch_size: int, sums: Sums, reproducible: bool, seconds: fl
     """Train the default network on whole batches and print medians, in seconds a step."""
     comm = world(sums)
     train, _ = load_data(data, comm)
-    model = Sequential(Dense(128), ReLU(), Dense(64), ReLU(), Dense(train.classes))
-    trainer = Trainer(model, SGD(0.01), comm, batch_size=batch_size, reproducible=reproducible)
-    trainer.prepare(train)
-    reader = Reader(train, model.dtype)
-    rows = whole_batches(len(train), batch_size)
-
-    def step() -> None:
-        trainer.train_step(reader, next(rows))
+    trainer, step = trainer_and_step(train, comm, batch_size, reproducible)
 
     def sum_and_update() -> None:
         vector = trainer.exchange.vector
         vector[...] = 0  # as in a step, where each rank has just written its own
         comm.allreduce_(vector)
-        trainer.optimizer.step(model.params, trainer.grads)
+        trainer.optimizer.step(trainer.model.params, trainer.grads)
 
-    step()
-    parts: dict[str, Callable[[], object]] = {"step": step, "sum_and_update": sum_and_update}
-    if not reproducible:  # which has other products
-        parts["products"] = lambda: matrix_products(model, batch_size // comm.size)
+    parts: dict[str, Callable[[], object]] = {"step": step}
+    if reproducible:
+        _, parts["fast_step"] = trainer_and_step(train, comm, batch_size, reproducible=False)
+    else:
+        parts["sum_and_update"] = sum_and_update
+        parts["products"] = lambda: matrix_products(trainer.model, batch_size // comm.size)
+    for part in parts.values():
+        part()
     times: dict[str, list[float]] = {name: [] for name in parts}
     end = time.perf_counter() + seconds
     while comm.broadcast(time.perf_counter() < end):  # all ranks stop after the same block
@@ -61,6 +60,17 @@ def main(data: str, batch_size: int, sums: Sums, reproducible: bool, seconds: fl
     allocated = allocated_by(step)
     if comm.rank == 0:
         print(json.dumps(medians | {"allocated": allocated}))
+
+
+def trainer_and_step(
+    train: Dataset, comm: Communicator, batch_size: int, reproducible: bool
+) -> tuple[Trainer, Callable[[], None]]:
+    """A trainer of the default network, and a call that makes its next step on a whole batch."""
+    model = Sequential(Dense(128), ReLU(), Dense(64), ReLU(), Dense(train.classes))
+    trainer = Trainer(model, SGD(0.01), comm, batch_size=batch_size, reproducible=reproducible)
+    trainer.prepare(train)
+    reader, rows = Reader(train, model.dtype), whole_batches(len(train), batch_size)
+    return trainer, lambda: trainer.train_step(reader, next(rows))
 
 
 def allocated_by(step: Callable[[], None]) -> int:

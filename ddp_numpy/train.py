@@ -100,7 +100,7 @@ class CountOrAll(click.ParamType):  # type: ignore[type-arg]  # generic only in 
 )  # fmt: skip
 @optgroup.option("--reproducible", is_flag=True, help="The same weights to the last bit on any number of ranks.")
 @optgroup.option(
-    "--micro-rows", type=click.IntRange(min=1), show_default="16; a 16th of a larger batch than 256, 64 at most",
+    "--micro-rows", type=click.IntRange(min=1), show_default="16; an eighth of a larger batch than 128, 128 at most",
     help="Of --reproducible: the rows that are multiplied together, whatever the number of ranks.",
 )  # fmt: skip
 @optgroup.option(

@@ -84,7 +84,7 @@ def test_four_ranks_killed_then_three_then_one(folder: Path) -> None:
     assert result(folder, "parts") == result(folder, "whole")
 
 
-@pytest.mark.parametrize(("batch", "micro_rows", "idle"), [(64, 16, 1), (300, 19, 0), (4096, 64, 0)])
+@pytest.mark.parametrize(("batch", "micro_rows", "idle"), [(64, 16, 1), (300, 38, 0), (4096, 128, 0)])
 def test_the_default_micro_rows_go_by_the_batch(batch: int, micro_rows: int, idle: int, folder: Path) -> None:
     job = train(5, *OPTIONS, "--batch-size", str(batch), "--out", "out", cwd=folder)
     assert job.status == 0, job.err
