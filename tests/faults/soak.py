@@ -82,7 +82,7 @@ def soak(kills: int, seed: int, ranks: int) -> list[str]:
         if problem is not None:
             return [f"undisturbed: {problem}\n{said}"]
         whole_seconds, expected = time.monotonic() - undisturbed.start, undisturbed.weights()
-        shared_memory = set(_SHARED_MEMORY.iterdir()) if _SHARED_MEMORY.exists() else set()
+        known = _shared_memory()
         done, from_start = 0, 0
         while done < kills:
             job = Job(ranks, Path(parent, str(draw.getrandbits(64))))
@@ -100,8 +100,10 @@ def soak(kills: int, seed: int, ranks: int) -> list[str]:
                 problem = "was not restarted"
             if problem is None and job.weights() != expected:
                 problem = "other weights"
-            if problem is None and (new := _new_files(shared_memory)):
-                problem = f"left in {_SHARED_MEMORY}: {new}"
+            left = _shared_memory() - known
+            known |= left  # so that each is counted once
+            if problem is None and left:
+                problem = f"left in shared memory: {sorted(map(str, left))}"
             if problem is not None:
                 wrong.append(f"kill {done}, rank {rank} after {moment:.3f} s: {problem}\n{said}")
     print(
@@ -113,11 +115,9 @@ def soak(kills: int, seed: int, ranks: int) -> list[str]:
     return wrong
 
 
-def _new_files(before: set[Path]) -> list[str]:
-    """What MPI has left in shared memory."""
-    if not _SHARED_MEMORY.exists():
-        return []
-    return [path.name for path in set(_SHARED_MEMORY.iterdir()) - before]
+def _shared_memory() -> set[Path]:
+    """The files in the host's shared memory."""
+    return set(_SHARED_MEMORY.iterdir()) if _SHARED_MEMORY.exists() else set()
 
 
 if __name__ == "__main__":
