@@ -2,10 +2,20 @@
 
 import shutil
 import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 _BRIDGE, _SUBNET = "ddptest0", "10.88.0"
+_HEAL_SECONDS = 10
+# Whether TCP comes through to an address, be it to be refused.
+_REACHES = """
+import errno, socket, sys
+with socket.socket() as one:
+    one.settimeout(1)
+    sys.exit(one.connect_ex((sys.argv[1], 9)) not in (0, errno.ECONNREFUSED))
+"""
 
 
 @dataclass(frozen=True)
@@ -24,8 +34,12 @@ class Cluster:
         _run("ip", "link", "set", self.link(host), "down")
 
     def heal(self, host: str) -> None:
-        """Undo a cut."""
+        """Undo a cut, and wait until the host reaches the bridge: for a while it still has no route to it."""
         _run("ip", "link", "set", self.link(host), "up")
+        deadline = time.monotonic() + _HEAL_SECONDS
+        command = ["ip", "netns", "exec", host, sys.executable, "-c", _REACHES, f"{_SUBNET}.1"]
+        while subprocess.run(command, check=False).returncode:
+            assert time.monotonic() < deadline, f"{host} was cut off, and does not come back"
 
 
 def up(hosts: tuple[str, ...]) -> Cluster:
