@@ -20,7 +20,7 @@ _LOSS_GRID = 2.0**-30  # four million losses below the limit add up to less than
 def default_micro_rows(batch_size: int) -> int:
     """Rows of a micro-shard, where nothing else is asked for: of a small batch 16, so that several ranks have some.
 
-    Larger ones are quicker, up to about 128 rows, and a batch of more than 128 rows is cut into 8 of them.
+    Larger ones are quicker, up to about 128 rows, and a batch of more than 128 rows is cut into 8 of them, or more.
     """
     return min(max(16, -(-batch_size // 8)), 128)
 
