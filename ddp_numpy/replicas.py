@@ -4,6 +4,8 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping
 
+import numpy as np
+
 from ddp_numpy.comm import Communicator
 from ddp_numpy.errors import ReplicaError
 from ddp_numpy.nn import Array
@@ -15,20 +17,25 @@ def check_replicas(comm: Communicator, arrays: Mapping[str, Array], when: str) -
     Raises ReplicaError, on every rank, naming the arrays that are not the same bits everywhere, and the ranks that
     have other bits than most.
     """
-    checksums = comm.gather([zlib.crc32(array.data) for array in arrays.values()])
-    error = None
+    own = np.array([zlib.crc32(array.data) for array in arrays.values()])
+    first = own.copy()
+    comm.broadcast_(first)
+    unlike = np.array([np.count_nonzero(own != first)])
+    comm.allreduce_(unlike)
+    if not unlike[0]:
+        return
+    checksums, error = comm.gather(own.tolist()), None
     if checksums is not None:
         usual = Counter(map(tuple, checksums)).most_common(1)[0][0]
         odd = {rank: theirs for rank, theirs in enumerate(checksums) if tuple(theirs) != usual}
-        if odd:
-            words = [
-                f"{name} on rank {rank}"
-                for rank, theirs in odd.items()
-                for name, a, b in zip(arrays, theirs, usual, strict=True)
-                if a != b
-            ]
-            error = ReplicaError(
-                f"{when} ranks no longer hold the same: {', '.join(words)} differs from the other "
-                f"{comm.size - len(odd)} ranks: suspect the memory of that host, or its MPI library"
-            )
+        words = [
+            f"{name} on rank {rank}"
+            for rank, theirs in odd.items()
+            for name, a, b in zip(arrays, theirs, usual, strict=True)
+            if a != b
+        ]
+        error = ReplicaError(
+            f"{when} ranks no longer hold the same: {', '.join(words)} differs from the other "
+            f"{comm.size - len(odd)} ranks: suspect the memory of that host, or its MPI library"
+        )
     comm.agree(error)

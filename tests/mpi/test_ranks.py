@@ -68,14 +68,15 @@ def test_every_row_is_trained_on_once_an_epoch(ranks: int, table: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("array", "words"),
+    ("rank", "array", "words"),
     [
-        ("params", "b of layer 3 (Dense) on rank 2"),
-        ("optimizer.velocity", "b of layer 3 (Dense) on rank 2, velocity of b of layer 3 (Dense) on rank 2"),
+        (0, "params", "b of layer 3 (Dense) on rank 0"),  # which the others compare theirs with
+        (2, "params", "b of layer 3 (Dense) on rank 2"),
+        (2, "optimizer.velocity", "b of layer 3 (Dense) on rank 2, velocity of b of layer 3 (Dense) on rank 2"),
     ],
 )
-def test_replicas_that_come_apart_stop_the_job(array: str, words: str, table: Path, tmp_path: Path) -> None:
-    job = run_job(4, HERE / "flipped_bit.py", table, "2", array, cwd=tmp_path)
+def test_replicas_that_come_apart_stop_the_job(rank: int, array: str, words: str, table: Path, tmp_path: Path) -> None:
+    job = run_job(4, HERE / "flipped_bit.py", table, str(rank), array, cwd=tmp_path)
     assert job.status == 1
     assert job.error_lines == [
         f"error: in epoch 1, after step 4, ranks no longer hold the same: {words} differs from the other 3 ranks: "
