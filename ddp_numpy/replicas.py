@@ -17,6 +17,7 @@ def check_replicas(comm: Communicator, arrays: Mapping[str, Array], when: str) -
     Raises ReplicaError, on every rank, naming the arrays that are not the same bits everywhere, and the ranks that
     have other bits than most.
     """
+    # Arrays first: two small collectives take a third less than gathering objects, which only a difference needs.
     own = np.array([zlib.crc32(array.data) for array in arrays.values()])
     first = own.copy()
     comm.broadcast_(first)
