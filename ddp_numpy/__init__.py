@@ -1,18 +1,18 @@
 """Data-parallel training with NumPy and MPI: the number of ranks changes the time, never the result."""
 
 # ruff: noqa: E402
-from ddp_numpy.threads import default_to_one_thread
+from ddp_numpy.base.threads import default_to_one_thread
 
 default_to_one_thread()  # before anything below loads NumPy
 
-from ddp_numpy.checkpoint import load_model, save_model
+from ddp_numpy.base.errors import DivergedError, InputError, Interrupted, JobError, ReplicaError
 from ddp_numpy.comm import Communicator, SingleProcess, world
 from ddp_numpy.data import Dataset, load_data
-from ddp_numpy.errors import DivergedError, InputError, Interrupted, JobError, ReplicaError
-from ddp_numpy.metrics import Epoch
 from ddp_numpy.nn import Dense, ReLU, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import SGD
-from ddp_numpy.trainer import Trainer
+from ddp_numpy.runs.model_file import load_model, save_model
+from ddp_numpy.training.metrics import Epoch
+from ddp_numpy.training.trainer import Trainer
 
 __version__ = "0.1.0"
 

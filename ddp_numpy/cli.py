@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 
 import click
 
+from ddp_numpy.base.errors import InputError, JobError
 from ddp_numpy.comm import Communicator, end_job, is_reporter, world
-from ddp_numpy.errors import InputError, JobError
 
 
 def run(command: click.Command) -> NoReturn:

@@ -14,9 +14,9 @@ import click
 import numpy as np
 
 import ddp_numpy
+from ddp_numpy.base.threads import blas
 from ddp_numpy.cli import run
 from ddp_numpy.comm import Communicator
-from ddp_numpy.threads import blas
 
 _SIZES = tuple(8**power for power in range(1, 9))  # bytes: 8, 64 … 16 MiB
 _REPEATS = 7

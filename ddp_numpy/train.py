@@ -13,18 +13,18 @@ from click.core import ParameterSource
 from click_option_group import optgroup
 
 import ddp_numpy
-from ddp_numpy.checkpoint import Snapshot
+from ddp_numpy.base.errors import DivergedError, InputError, Interrupted
+from ddp_numpy.base.threads import blas, describe_blas
 from ddp_numpy.cli import config_option, run
 from ddp_numpy.comm import Communicator, is_launched, world
 from ddp_numpy.data import Dataset, load_data
-from ddp_numpy.errors import DivergedError, InputError, Interrupted
 from ddp_numpy.nn import Dense, Layer, ReLU, Sequential
 from ddp_numpy.optim import SGD
-from ddp_numpy.report import Report
-from ddp_numpy.run_folder import CHECKPOINTS, CONFIG, METRICS, MODEL, RunFolder, Start, find_start
-from ddp_numpy.threads import blas, describe_blas
-from ddp_numpy.trainer import Trainer
-from ddp_numpy.watchdog import Watchdog
+from ddp_numpy.runs.report import Report
+from ddp_numpy.runs.run_folder import CHECKPOINTS, CONFIG, METRICS, MODEL, RunFolder, Start, find_start
+from ddp_numpy.runs.snapshot import Snapshot
+from ddp_numpy.training.trainer import Trainer
+from ddp_numpy.training.watchdog import Watchdog
 
 
 class PositiveFloat(click.FloatRange):

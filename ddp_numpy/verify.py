@@ -16,9 +16,10 @@ from typing import Any
 import click
 import numpy as np
 
-from ddp_numpy.checkpoint import load_model, read_snapshot
-from ddp_numpy.errors import JobError
+from ddp_numpy.base.errors import JobError
 from ddp_numpy.nn import Array, Sequential
+from ddp_numpy.runs.model_file import load_model
+from ddp_numpy.runs.snapshot import read_snapshot
 
 
 def _rank_counts(_: click.Context, __: click.Parameter, text: str) -> list[int]:

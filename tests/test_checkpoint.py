@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ddp_numpy import InputError
-from ddp_numpy.checkpoint import CheckpointStore, Snapshot, newest_snapshot, read_snapshot
-from ddp_numpy.checkpoint.snapshot import write_snapshot
-from ddp_numpy.files import FolderLock, remove_temporaries
+from ddp_numpy.base.files import FolderLock, remove_temporaries
+from ddp_numpy.runs.snapshot import Snapshot, read_snapshot, write_snapshot
+from ddp_numpy.runs.store import CheckpointStore, newest_snapshot
 
 
 def snapshot(step: int = 0) -> Snapshot:
@@ -91,7 +91,7 @@ def test_a_run_that_went_back_keeps_what_it_writes_now(tmp_path: Path) -> None:
 
 def test_saving_waits_for_no_disk_and_the_newest_gets_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = threading.Event()
-    monkeypatch.setattr("ddp_numpy.checkpoint.store.write_snapshot", lambda *a: (disk.wait(), write_snapshot(*a)))
+    monkeypatch.setattr("ddp_numpy.runs.store.write_snapshot", lambda *a: (disk.wait(), write_snapshot(*a)))
     store = CheckpointStore(tmp_path, 9, pytest.fail)
     changing = snapshot()
     for number in range(1, 8):
@@ -108,7 +108,7 @@ def test_saving_waits_for_no_disk_and_the_newest_gets_there(tmp_path: Path, monk
 
 def test_all_are_kept_however_slow_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = lambda *a: (time.sleep(0.05), write_snapshot(*a))  # noqa: E731
-    monkeypatch.setattr("ddp_numpy.checkpoint.store.write_snapshot", slow)
+    monkeypatch.setattr("ddp_numpy.runs.store.write_snapshot", slow)
     store = CheckpointStore(tmp_path, None, pytest.fail)
     for number in range(1, 8):
         store.save(number, snapshot(number), best=number < 4)

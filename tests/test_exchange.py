@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ddp_numpy import Dense, Sequential, SingleProcess
-from ddp_numpy.exchange import GridExchange
+from ddp_numpy.training.exchange import GridExchange
 
 NO_ROWS = np.zeros(0)
 

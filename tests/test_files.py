@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ddp_numpy import Dense, InputError, ReLU, Sequential, load_model, save_model
-from ddp_numpy.files import atomic_write
+from ddp_numpy.base.files import atomic_write
 
 
 def built_model() -> Sequential:
@@ -33,7 +33,7 @@ def test_a_process_killed_half_way_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     script = (
-        "import sys, time; from pathlib import Path; from ddp_numpy.files import atomic_write\n"
+        "import sys, time; from pathlib import Path; from ddp_numpy.base.files import atomic_write\n"
         "with atomic_write(Path(sys.argv[1])) as file:\n"
         "    file.write(b'half'); file.flush(); print('ready', flush=True); time.sleep(60)\n"
     )

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ddp_numpy import Dense, InputError, Sequential
-from ddp_numpy.checkpoint import Snapshot
-from ddp_numpy.metrics import Epoch
-from ddp_numpy.run_folder import RunFolder, Start, find_start
+from ddp_numpy.runs.run_folder import RunFolder, Start, find_start
+from ddp_numpy.runs.snapshot import Snapshot
+from ddp_numpy.training.metrics import Epoch
 
 
 def opened(folder: Path, complaints: list[str], start: Start | None = None) -> RunFolder:

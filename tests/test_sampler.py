@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddp_numpy.base.randomness import generator
 from ddp_numpy.data import batches, epoch_order, share
 from ddp_numpy.data.split import stratified_split
-from ddp_numpy.randomness import generator
 
 
 @given(rows=st.integers(0, 5000), size=st.integers(1, 300))

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Protocol, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from ddp_numpy.errors import JobError
+from ddp_numpy.base.errors import JobError
 
 T = TypeVar("T")
 Array = npt.NDArray[Any]

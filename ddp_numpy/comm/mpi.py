@@ -9,8 +9,8 @@ import mpi4py
 import numpy as np
 import numpy.typing as npt
 
+from ddp_numpy.base.errors import JobError
 from ddp_numpy.comm.communicator import Array, Communicator
-from ddp_numpy.errors import JobError
 
 # MPI starts when world() has seen that mpirun and this library fit, and not on import.
 mpi4py.rc.initialize = False

@@ -11,9 +11,9 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from ddp_numpy.base.errors import InputError
 from ddp_numpy.comm.communicator import Array
 from ddp_numpy.comm.mpi import MPI, MPICommunicator
-from ddp_numpy.errors import InputError
 
 
 class NodeSharedCommunicator(MPICommunicator):

@@ -11,8 +11,8 @@ import warnings
 from types import TracebackType
 from typing import Literal
 
+from ddp_numpy.base.errors import InputError, JobError
 from ddp_numpy.comm.communicator import Communicator, SingleProcess
-from ddp_numpy.errors import InputError, JobError
 
 # Open MPI ends a job when the first of its processes exits with an error; that one should be the one that says it.
 _SPEAK_SECONDS = 1.0

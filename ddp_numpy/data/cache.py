@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
+from ddp_numpy.base.files import atomic_write, remove_temporaries
 from ddp_numpy.data.dataset import Array
-from ddp_numpy.files import atomic_write, remove_temporaries
 
 _FORMAT = 1  # part of each name: raise it when a reader's result changes
 _ABANDONED_SECONDS = 3600.0  # a file not written to for so long belongs to a writer that was killed

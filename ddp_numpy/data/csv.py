@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ddp_numpy.base.errors import InputError
 from ddp_numpy.data.dataset import Array, check_labels, compact_features
-from ddp_numpy.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd

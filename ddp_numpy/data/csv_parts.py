@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from ddp_numpy.base.errors import InputError
 from ddp_numpy.data.csv import check_shape, choose_label_column
 from ddp_numpy.data.dataset import Array, check_labels, compact_features
-from ddp_numpy.errors import InputError
 
 if TYPE_CHECKING:
     from ddp_numpy.comm import Communicator

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ddp_numpy.buffers import RowBuffer
-from ddp_numpy.errors import InputError
+from ddp_numpy.base.buffers import RowBuffer
+from ddp_numpy.base.errors import InputError
 
 Array = npt.NDArray[Any]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ddp_numpy.base.errors import InputError
 from ddp_numpy.data.dataset import Array
-from ddp_numpy.errors import InputError
 
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 TRAIN, VALIDATION = "train", "t10k"

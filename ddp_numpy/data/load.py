@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ddp_numpy.base.errors import InputError
 from ddp_numpy.data.cache import cached, is_cached
 from ddp_numpy.data.csv import read_csv
 from ddp_numpy.data.csv_parts import read_csv_together
@@ -15,7 +16,6 @@ from ddp_numpy.data.idx import TRAIN, VALIDATION, read_idx_split
 from ddp_numpy.data.mnist import bundled_digits, download_mnist
 from ddp_numpy.data.npz import read_npz
 from ddp_numpy.data.split import stratified_split
-from ddp_numpy.errors import InputError
 
 if TYPE_CHECKING:
     from ddp_numpy.comm import Communicator

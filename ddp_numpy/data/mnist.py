@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ddp_numpy.base.errors import InputError
 from ddp_numpy.data.cache import cache_folder
-from ddp_numpy.errors import InputError
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

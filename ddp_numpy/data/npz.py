@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ddp_numpy.base.errors import InputError
 from ddp_numpy.data.dataset import Array, check_labels, compact_features
-from ddp_numpy.errors import InputError
 
 
 def read_npz(path: Path) -> tuple[Array, Array]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ddp_numpy.randomness import generator
+from ddp_numpy.base.randomness import generator
 
 Rows = npt.NDArray[np.int64]
 

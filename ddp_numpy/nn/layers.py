@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ddp_numpy.buffers import RowBuffer
+from ddp_numpy.base.buffers import RowBuffer
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]

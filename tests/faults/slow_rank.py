@@ -6,7 +6,7 @@ import time
 import ddp_numpy.data.load
 from ddp_numpy.cli import run
 from ddp_numpy.train import main
-from ddp_numpy.trainer import Trainer
+from ddp_numpy.training.trainer import Trainer
 
 seconds = float(sys.argv.pop(1))
 evaluate, read = Trainer.evaluate, ddp_numpy.data.load.read_idx_split

@@ -11,7 +11,7 @@ import time
 
 from ddp_numpy.cli import run
 from ddp_numpy.train import main
-from ddp_numpy.trainer import Trainer
+from ddp_numpy.training.trainer import Trainer
 
 step, rank, what = sys.argv.pop(1), int(sys.argv.pop(1)), sys.argv.pop(1)
 train_step = Trainer.train_step

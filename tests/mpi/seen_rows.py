@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
-import ddp_numpy.trainer
+import ddp_numpy.training.trainer
 from ddp_numpy import SGD, Dense, ReLU, Sequential, Trainer, load_data, world
 from ddp_numpy.data import Reader
 
@@ -19,7 +19,7 @@ class Recording(Reader):
         return super().read(rows)
 
 
-ddp_numpy.trainer.Reader = Recording  # type: ignore[misc]
+ddp_numpy.training.trainer.Reader = Recording  # type: ignore[misc]
 seen = defaultdict(list)  # by the length of the data
 comm = world()
 train, valid = load_data(sys.argv[1], comm, valid_fraction=float(sys.argv[2]))

@@ -42,7 +42,7 @@ def test_a_difference_is_found_and_located(way: tuple[str, ...], tmp_path: Path)
     (tmp_path / "sitecustomize.py").write_text(
         "import os\n"
         "if os.environ.get('PMI_SIZE') == '3':\n"
-        "    import ddp_numpy.trainer as trainer\n"
+        "    import ddp_numpy.training.trainer as trainer\n"
         "    trainer.epoch_order = lambda rows, seed, epoch: __import__('numpy').arange(rows)\n"
     )
     write_csv(tmp_path / "t.csv", *classified_rows(331, features=50, classes=5))

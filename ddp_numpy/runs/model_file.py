@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ddp_numpy.errors import InputError
-from ddp_numpy.files import atomic_write
+from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.files import atomic_write
 from ddp_numpy.nn import LAYERS, Sequential
 
 _FORMAT = "ddp_numpy model 1"

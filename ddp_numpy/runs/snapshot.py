@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from ddp_numpy.errors import InputError
+from ddp_numpy.base.errors import InputError
 
 Array = npt.NDArray[Any]
 

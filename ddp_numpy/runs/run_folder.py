@@ -12,10 +12,12 @@ from typing import Any
 
 import tomli_w
 
-from ddp_numpy.checkpoint import CheckpointStore, Snapshot, newest_snapshot, read_snapshot, save_model
-from ddp_numpy.errors import InputError
-from ddp_numpy.files import FolderLock, atomic_write, remove_temporaries
-from ddp_numpy.metrics import Epoch
+from ddp_numpy.runs.model_file import save_model
+from ddp_numpy.runs.snapshot import Snapshot, read_snapshot
+from ddp_numpy.runs.store import CheckpointStore, newest_snapshot
+from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.files import FolderLock, atomic_write, remove_temporaries
+from ddp_numpy.training.metrics import Epoch
 from ddp_numpy.nn import Sequential
 
 METRICS, CONFIG, CHECKPOINTS, MODEL = "metrics.jsonl", "config.toml", "checkpoints", "model.npz"

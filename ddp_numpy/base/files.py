@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ddp_numpy.errors import InputError
+from ddp_numpy.base.errors import InputError
 
 _TEMPORARY = ".tmp"
 

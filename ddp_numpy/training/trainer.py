@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from ddp_numpy.base.errors import DivergedError, InputError, Interrupted
+from ddp_numpy.base.randomness import generator
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import Dataset, Reader, batches, epoch_order, share
-from ddp_numpy.errors import DivergedError, InputError, Interrupted
-from ddp_numpy.exchange import FloatExchange, GridExchange, default_micro_rows
-from ddp_numpy.metrics import Epoch
 from ddp_numpy.nn import Array, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import SGD
-from ddp_numpy.randomness import generator
-from ddp_numpy.replicas import check_replicas
+from ddp_numpy.training.exchange import FloatExchange, GridExchange, default_micro_rows
+from ddp_numpy.training.metrics import Epoch
+from ddp_numpy.training.replicas import check_replicas
 
 _STEP_ROWS = 256  # rows that a rank takes through the layers at a time: more don't fit into its cache
 _EVALUATE_ROWS = 64  # rows that a rank evaluates at a time: more take a tenth less time, and more memory than training

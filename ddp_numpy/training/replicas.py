@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ddp_numpy.base.errors import ReplicaError
 from ddp_numpy.comm import Communicator
-from ddp_numpy.errors import ReplicaError
 from ddp_numpy.nn import Array
 
 

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from ddp_numpy.metrics import Epoch
+from ddp_numpy.training.metrics import Epoch
 
 _COLUMNS = (
     ("epoch", "{0.number:>5}"),
