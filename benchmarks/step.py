@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import click
 import numpy as np
 
-from ddp_numpy import SGD, Dense, ReLU, Sequential, Trainer, load_data, world
+from ddp_numpy import SGD, Dense, FloatExchange, GridExchange, ReLU, Sequential, Trainer, load_data, world
 from ddp_numpy.comm import Communicator
 from ddp_numpy.comm.world import Sums
 from ddp_numpy.data import Dataset, Reader, batches, epoch_order
@@ -35,10 +35,10 @@ def main(data: str, batch_size: int, sums: Sums, reproducible: bool, seconds: fl
     trainer, step = trainer_and_step(train, comm, batch_size, reproducible)
 
     def sum_and_update() -> None:
-        vector = trainer.exchange.vector
-        vector[...] = 0  # as in a step, where each rank has just written its own
-        comm.allreduce_(vector)
-        trainer.optimizer.step(trainer.model.params, trainer.grads)
+        grads = trainer.exchange.grads
+        grads[...] = 0  # as in a step, where each rank has just written its own
+        trainer.exchange.sum(np.zeros(4))
+        trainer.optimizer.step(trainer.model.params, grads)
 
     parts: dict[str, Callable[[], object]] = {"step": step}
     if reproducible:
@@ -67,7 +67,8 @@ def trainer_and_step(
 ) -> tuple[Trainer, Callable[[], None]]:
     """A trainer of the default network, and a call that makes its next step on a whole batch."""
     model = Sequential(Dense(128), ReLU(), Dense(64), ReLU(), Dense(train.classes))
-    trainer = Trainer(model, SGD(0.01), comm, batch_size=batch_size, reproducible=reproducible)
+    exchange = GridExchange() if reproducible else FloatExchange()
+    trainer = Trainer(model, SGD(0.01), comm, batch_size=batch_size, exchange=exchange)
     trainer.prepare(train)
     reader, rows = Reader(train, model.dtype), whole_batches(len(train), batch_size)
     return trainer, lambda: trainer.train_step(reader, next(rows))

@@ -1,21 +1,27 @@
-"""What the package's commands share: how they start on every rank, and how they end."""
+"""What the package's commands share: how they start on every rank, how they end, and the options of training."""
 
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
+from click.core import ParameterSource
+from click_option_group import optgroup
 
 from ddp_numpy.base.errors import InputError, JobError
 from ddp_numpy.comm import Communicator, end_job, is_reporter, world
+from ddp_numpy.settings import GROUPS, OPTIONS, Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def run(command: click.Command) -> NoReturn:
     """Run a command as each rank of a job does, with the communicator as its context's obj; never returns.
 
     Bad usage and any other JobError end in one line, `error: …`, from rank 0 and in the error's exit status on
-    every rank; what nobody foresaw in a traceback, and all ranks gone.
+    every rank; any other exception in a traceback, and all ranks gone.
     """
     comm: Communicator | None = None
     try:
@@ -36,7 +42,7 @@ def run(command: click.Command) -> NoReturn:
 
 
 def _parse(command: click.Command) -> tuple[click.Context | None, JobError | None]:
-    """The command line's context, or what is wrong with it: the ranks have yet to meet."""
+    """The command line's context, or what is wrong with it. The ranks have not met yet: each parses for itself."""
     try:
         if "--help" in sys.argv[1:] and not is_reporter(None):
             raise click.exceptions.Exit(0)
@@ -47,27 +53,43 @@ def _parse(command: click.Command) -> tuple[click.Context | None, JobError | Non
         return None, error
 
 
-def config_option(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
-    """Callback of an eager --config: the file's keys become defaults, which the command line overrides.
+def training_options(command: F) -> F:
+    """Give a command all options of training, in their groups, and --config FILE.toml."""
+    command = click.option(
+        "--config", type=click.Path(path_type=Path), metavar="FILE.toml", is_eager=True, callback=_read_config,
+        help="Options from a file (batch-size = 64 …); the command line wins.",
+    )(command)  # fmt: skip
+    # As decorators under one another: the last one written is the first applied.
+    for group in reversed(GROUPS.values()):
+        for option in reversed(group.options):
+            default = None if option.default is None else option.record(option.default)
+            command = optgroup.option(
+                f"--{option.name}", type=option.type, default=default, is_flag=option.type is click.BOOL,
+                metavar=option.metavar, help=option.help, show_default=option.shown_default or True,
+            )(command)  # fmt: skip
+        command = optgroup.group(group.__name__)(command)
+    return command
 
-    Keys are options without their dashes. Raises InputError naming the file and the key that is wrong.
+
+def training_settings(context: click.Context) -> tuple[Settings, set[str]]:
+    """The settings of a command with `training_options`, and the names of those options that are not defaults."""
+    names = {name.replace("_", "-"): name for name in context.params}
+    given = {key for key, name in names.items() if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
+    return Settings.of({key: context.params[name] for key, name in names.items() if key in OPTIONS}), given
+
+
+def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
+    """The callback of --config: the file's keys become defaults, which the command line overrides.
+
+    Raises InputError naming the file and the key that is wrong.
     """
-    if path is None:
-        return None
-    options = {opt.removeprefix("--"): param for param in context.command.params for opt in param.opts}
-    context.default_map = {}
-    for key, value in _read_toml(path).items():
-        param = options.get(key)
-        if param is None or key in ("config", "help"):
-            allowed = ", ".join(sorted(options.keys() - {"config", "help"}))
-            raise InputError(f"{path}: unknown key {key!r}; the keys are {allowed}")
+    if path is not None:
+        values = _read_toml(path)
         try:
-            # As text, so that 2.5 is no whole number and true no 1, just as on the command line.
-            text: Any = [str(part) for part in value] if isinstance(value, list) else str(value)
-            param.type.convert(text, param, context)
-        except click.BadParameter as error:
-            raise InputError(f"{path}: {key}: {error.message.rstrip('.')}") from None
-        context.default_map[str(param.name)] = text
+            checked = Settings.of(values).values()
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        context.default_map = {key.replace("-", "_"): checked[key] for key in values}
     return path
 
 

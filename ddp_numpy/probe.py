@@ -16,7 +16,7 @@ import numpy as np
 import ddp_numpy
 from ddp_numpy.base.threads import blas
 from ddp_numpy.cli import run
-from ddp_numpy.comm import Communicator
+from ddp_numpy.comm import Communicator, SummedVector
 
 _SIZES = tuple(8**power for power in range(1, 9))  # bytes: 8, 64 … 16 MiB
 _REPEATS = 7
@@ -57,22 +57,23 @@ def facts(comm: Communicator, data: str | None) -> dict[str, Any]:
 
 
 def allreduce_times(comm: Communicator) -> list[dict[str, float]]:
-    """Seconds that allreduce_ takes for each size, as rank 0 sees it: the median of several repeats. Collective."""
+    """Seconds that a sum over ranks takes for each size, as rank 0 sees it: medians of several repeats. Collective."""
     times = []
     for size in _SIZES:
-        x = comm.empty(size // 4, np.float32)
-        x[...] = 0
-        once = comm.broadcast(min(_time(comm, x, 1) for _ in range(2)))  # all ranks make equally many rounds
+        vector = comm.summed_vector(size // 4, np.float32)
+        vector.array[...] = 0
+        once = comm.broadcast(min(_time(vector, 1) for _ in range(2)))  # all ranks make equally many rounds
         rounds = max(1, int(_REPEAT_SECONDS / once))
-        seconds = float(np.median([_time(comm, x, rounds) for _ in range(_REPEATS)]))
+        seconds = float(np.median([_time(vector, rounds) for _ in range(_REPEATS)]))
         times.append({"bytes": size, "seconds": seconds})
+        vector.free()
     return times
 
 
-def _time(comm: Communicator, x: np.ndarray, rounds: int) -> float:
+def _time(vector: SummedVector, rounds: int) -> float:
     start = time.perf_counter()
     for _ in range(rounds):
-        comm.allreduce_(x)
+        vector.sum()
     return (time.perf_counter() - start) / rounds
 
 

@@ -11,7 +11,6 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -20,6 +19,7 @@ from ddp_numpy.base.errors import JobError
 from ddp_numpy.nn import Array, Sequential
 from ddp_numpy.runs.model_file import load_model
 from ddp_numpy.runs.snapshot import read_snapshot
+from ddp_numpy.settings import Settings
 
 
 def _rank_counts(_: click.Context, __: click.Parameter, text: str) -> list[int]:
@@ -52,7 +52,7 @@ def main(ranks: list[int], launch_options: str, options: tuple[str, ...]) -> Non
     if not equal:
         click.echo(f"DIFFERENT: the number of ranks, of {counts}, changes the result")
         sys.exit(1)
-    words = "EQUAL TO THE LAST BIT" if first.options["reproducible"] else "EQUAL UP TO ROUNDING"
+    words = "EQUAL TO THE LAST BIT" if first.settings.training.reproducible else "EQUAL UP TO ROUNDING"
     click.echo(f"{words} on {counts} ranks")
 
 
@@ -61,8 +61,7 @@ class Trained:
     """What a job of so many ranks came to."""
 
     ranks: int
-    options: dict[str, Any]
-    """Of ddp_numpy.train, by their long names."""
+    settings: Settings
     model: Sequential
     epochs: list[Array]
     """The parameters after each epoch."""
@@ -70,28 +69,30 @@ class Trained:
 
 
 def _certify(trained: Trained, first: Trained) -> bool:
-    """Print a line for each epoch; returns whether all are as the first job's, up to rounding where that is allowed."""
+    """Print a line for each epoch; returns whether all are as the first job's, up to rounding if that is allowed."""
     equal = True
     for number, (params, expected) in enumerate(zip(trained.epochs, first.epochs, strict=True), 1):
         difference, words = _compare(params, expected, trained.model.parameter_slices())
-        bound = _rounding(trained.options, number * trained.epoch_steps)
+        bound = _rounding(trained.settings, number * trained.epoch_steps)
         equal &= difference <= bound
         allowed = f" (at most {bound:.1e} is rounding)" if difference and bound else ""
         trained.model.params[...] = params
         digest = trained.model.digest()
-        click.echo(f"{trained.ranks} rank{'s' * (trained.ranks > 1)}  epoch {number}  {digest}  {words}{allowed}")
+        ranks = "1 rank" if trained.ranks == 1 else f"{trained.ranks} ranks"
+        click.echo(f"{ranks}  epoch {number}  {digest}  {words}{allowed}")
     return equal
 
 
-def _rounding(options: dict[str, Any], steps: int) -> float:
+def _rounding(settings: Settings, steps: int) -> float:
     """How far rounding alone may take weights apart in so many steps, over the largest of them."""
-    if options["reproducible"]:
+    training = settings.training
+    if training.reproducible:
         return 0.0
-    if options["dtype"] == "float64":
+    if settings.model.dtype == "float64":
         return 1e-12
-    # Where a ReLU's input is 0 but for rounding, one rank count takes a row's gradient along and another doesn't. This
-    # is as much as if that befell one row in every step, in random directions.
-    return float(options["lr"] / (1 - options["momentum"]) / options["batch-size"] * math.sqrt(steps))
+    # If a ReLU's input is 0 but for rounding, one rank count lets a row's gradient through and another doesn't. This
+    # bound is as much as if that happened to one row in every step, in random directions.
+    return training.lr / (1 - training.momentum) / training.batch_size * math.sqrt(steps)
 
 
 def _compare(params: Array, expected: Array, slices: dict[str, slice]) -> tuple[float, str]:
@@ -116,13 +117,13 @@ def _train(ranks: int, launch_options: list[str], options: tuple[str, ...], fold
             f"the job of {ranks} ranks left nothing in {folder}: if rank 0 is on another host, start this command "
             "there, or set TMPDIR to a folder that both hosts see"
         )
-    trained = tomllib.loads((folder / "config.toml").read_text())
+    settings = Settings.of(tomllib.loads((folder / "config.toml").read_text()))
     checkpoints = sorted(folder.glob("checkpoints/step-*.npz"))
-    if len(checkpoints) < trained["epochs"]:
+    if len(checkpoints) < settings.training.epochs:
         raise click.ClickException(f"{folder}: not all checkpoints could be written; set TMPDIR to a larger disk")
     epochs = [read_snapshot(path).arrays["params"] for path in checkpoints]
     epoch_steps = int(checkpoints[0].stem.removeprefix("step-"))
-    return Trained(ranks, trained, load_model(folder / "model.npz"), epochs, epoch_steps)
+    return Trained(ranks, settings, load_model(folder / "model.npz"), epochs, epoch_steps)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import pytest
 
 from ddp_numpy import Dense, Sequential, SingleProcess
 from ddp_numpy.training.exchange import GridExchange
+from ddp_numpy.training.metrics import GridTally
 
 NO_ROWS = np.zeros(0)
 
@@ -13,13 +14,14 @@ def summed(gradients: np.ndarray, order: list[int]) -> GridExchange:
     """The gradients (shards, O), of the bias of a layer whose weights get none, added up in this order."""
     model = Sequential(Dense(gradients.shape[1]))
     model.build((1,))
-    exchange = GridExchange(SingleProcess(), model, 1)
+    exchange = GridExchange(micro_rows=1)
+    exchange.prepare(SingleProcess(), model, batch_size=len(order), riders=2)
     with np.errstate(over="ignore", invalid="ignore"):  # as in training
         for shard in order:
             model.forward(np.zeros((1, 1, 1), np.float32))
             model.backward(gradients[[shard], np.newaxis])
-            exchange.add_piece(np.ones(1), np.ones(1, bool))
-        assert exchange.sum_up(stop=True) is True
+            exchange.add_gradients(1)
+        assert exchange.sum(np.array([len(order), 7])).tolist() == [len(order), 7]
     return exchange
 
 
@@ -29,8 +31,7 @@ def test_sums_have_no_order(rng: np.random.Generator) -> None:
     for _ in range(5):
         exchange = summed(gradients, list(rng.permutation(50)))
         np.testing.assert_array_equal(exchange.grads[7:], (exact * 2.0**-40).astype(np.float32))
-        assert exchange.sums.tolist() == [50, 50, 50]
-        assert exchange.not_finite() is None
+        assert exchange.not_finite(loss=1.0) is None
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_sums_have_no_order(rng: np.random.Generator) -> None:
 def test_what_has_no_place_on_the_grid_is_named(gradients: list[float], fits: bool) -> None:
     column = np.array(gradients, np.float32)[:, np.newaxis]
     exchange = summed(column, list(range(len(column))))
-    found = exchange.not_finite()
+    found = exchange.not_finite(loss=1.0)
     if fits:
         assert found is None
         assert exchange.grads[1] == sum(gradients)
@@ -64,11 +65,12 @@ def test_what_has_no_place_on_the_grid_is_named(gradients: list[float], fits: bo
 
 def test_losses_add_up_and_one_without_a_place_makes_no_wrong_sum() -> None:
     right = np.array([True, False, True])
-    sums = GridExchange.row_sums(np.array([0.5, 2.25, 2047.0], np.float32), right)
-    sums += GridExchange.row_sums(NO_ROWS, NO_ROWS)
-    assert GridExchange.figures(sums).tolist() == [2049.75, 2, 3]
+    tally = GridTally()
+    sums = tally.count(np.array([0.5, 2.25, 2047.0], np.float32), right)
+    sums += tally.count(NO_ROWS, NO_ROWS)
+    assert tally.figures(sums).tolist() == [2049.75, 2, 3]
     for beyond in (2048.0, np.inf, np.nan):
-        more = sums + GridExchange.row_sums(np.array([0.5, beyond, 1.0], np.float32), right)
-        loss, *counts = GridExchange.figures(more).tolist()
+        more = sums + tally.count(np.array([0.5, beyond, 1.0], np.float32), right)
+        loss, *counts = tally.figures(more).tolist()
         assert np.isnan(loss)
         assert counts == [4, 6]

@@ -16,11 +16,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": BASE,
     "comm": BASE,
     "training": LIBRARY,
-    "runs": LIBRARY | {"training"},
+    "settings": BASE,
+    "runs": LIBRARY | {"training", "settings"},
     "": LIBRARY | {"training", "runs"},
-    "cli": BASE | {"comm"},
-    "train": LIBRARY | {"training", "runs", "cli", ""},
-    "verify": LIBRARY | {"runs", ""},
+    "cli": BASE | {"comm", "settings"},
+    "train": LIBRARY | {"training", "runs", "settings", "cli", ""},
+    "verify": LIBRARY | {"runs", "settings", ""},
     "probe": BASE | {"comm", "cli", ""},
 }
 

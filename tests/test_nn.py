@@ -6,7 +6,7 @@ import pytest
 from gradcheck import directional_error
 
 from ddp_numpy import Dense, ReLU, Sequential, SoftmaxCrossEntropy
-from ddp_numpy.nn import LAYERS, Layer
+from ddp_numpy.nn import LAYERS, Context, Layer
 
 ROWS, FEATURES, CLASSES = 7, 5, 4
 TOLERANCE = 1e-7
@@ -40,7 +40,7 @@ def test_gradients(make: Callable[[], Layer], rng: np.random.Generator) -> None:
     def value() -> float:
         return float(np.vdot(model.forward(X), weights))
 
-    model.forward(X, training=True)
+    model.forward(X, Context(training=True))
     dX = layer.backward(weights)
     assert dX is not None
     dX = dX.copy()
@@ -109,7 +109,7 @@ def test_shards_sum_to_the_whole(make: Callable[[], Layer], cuts: tuple[int, ...
     whole_dX, whole_grads = whole_dX.copy(), model.grads.copy()
     dXs, grads = [], np.zeros_like(whole_grads)
     for start, stop in itertools.pairwise(cuts):
-        model.forward(X[start:stop], training=True)
+        model.forward(X[start:stop], Context(training=True))
         dX = layer.backward(dY[start:stop])
         layer.write_gradients()
         assert dX is not None
@@ -182,7 +182,7 @@ def test_a_shard_has_the_same_bits_whatever_stands_beside_it(
     def computed(shards: slice) -> list[tuple[bytes, ...]]:
         count = len(X[shards])
         model.attach_grads(np.empty_like(model.params))
-        losses, _ = loss.forward(model.forward(X[shards], training=True), y[shards].reshape(-1))
+        losses, _ = loss.forward(model.forward(X[shards], Context(training=True)), y[shards].reshape(-1))
         model.backward(loss.backward(7))
         found = []
         for shard, shard_losses in enumerate(losses.reshape(count, shard_rows)):

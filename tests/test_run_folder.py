@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from ddp_numpy import Dense, InputError, Sequential
-from ddp_numpy.runs.run_folder import RunFolder, Start, find_start
+from ddp_numpy.runs.folder import RunFolder
+from ddp_numpy.runs.resume import Start, find_start
 from ddp_numpy.runs.snapshot import Snapshot
+from ddp_numpy.settings import Settings
 from ddp_numpy.training.metrics import Epoch
 
 
 def opened(folder: Path, complaints: list[str], start: Start | None = None) -> RunFolder:
-    return RunFolder(start or Start(folder, None), {"seed": 1}, {"trajectory": {}}, 3, complaints.append)
+    return RunFolder(start or Start(folder), Settings(), {}, complaints.append)
 
 
 def epoch(number: int, loss: float = 0.5, accuracy: float = 0.9) -> Epoch:
@@ -54,13 +56,13 @@ def test_a_finished_runs_folder_is_not_written_to_again(tmp_path: Path) -> None:
 def test_a_folder_that_can_not_be_opened_is_left_unlocked(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
     with pytest.raises(InputError, match="can't write there: File exists"):
-        opened(tmp_path, [], Start(tmp_path, None, again=True))
+        opened(tmp_path, [], Start(tmp_path, may_hold_run=True))
     assert not (tmp_path / ".lock").exists()
 
 
 def test_temporary_files_of_a_killed_run_go(tmp_path: Path) -> None:
     (tmp_path / ".config.toml.01234567.tmp").write_text("half")
-    opened(tmp_path, [], Start(tmp_path, None, again=True)).close()
+    opened(tmp_path, [], Start(tmp_path, may_hold_run=True)).close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "config.toml"]
 
 

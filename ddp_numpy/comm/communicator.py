@@ -1,9 +1,10 @@
 """What every way of communicating offers, and the one for a process that is alone."""
 
+import abc
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, Protocol, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,54 +14,56 @@ from ddp_numpy.base.errors import JobError
 T = TypeVar("T")
 Array = npt.NDArray[Any]
 
+WHOLE = slice(None)
 
-class Communicator(Protocol):
-    """The ranks of a job. All methods but `abort` are collective: every rank calls them, in one order."""
+
+class Communicator(abc.ABC):
+    """The ranks of a job. All methods but `abort` are collective: every rank calls them, in the same order."""
 
     rank: int
     """This process's number, 0..size-1. Rank 0 alone prints and writes files."""
     size: int
     """How many processes train together."""
     library: str
-    """The MPI library and its version, for people to read; empty where there is none."""
+    """The MPI library and its version, for people to read; empty if there is none."""
 
     sums: str
-    """How `allreduce_` sums the vectors that `empty` made, for people to read; empty where there is nothing to sum."""
+    """How vectors of `summed_vector` are summed, for people to read; empty if there is nothing to sum."""
 
-    def empty(self, n: int, dtype: npt.DTypeLike) -> Array:
-        """An uninitialized vector (n,) in the memory that `allreduce_` is fastest on."""
-        ...
+    def summed_vector(self, n: int, dtype: npt.DTypeLike) -> "SummedVector":
+        """A vector (n,) on each rank, to be summed over ranks many times: in the memory that is summed fastest."""
+        return SummedVector(self, np.empty(n, dtype))
 
+    @abc.abstractmethod
     def allreduce_(self, x: Array) -> None:
         """Replace x, of one shape and dtype on all ranks, by its sum over ranks, the same bits on every rank."""
-        ...
 
+    @abc.abstractmethod
     def broadcast_(self, x: Array, root: int = 0) -> None:
         """Replace x, of one shape and dtype on all ranks, by the root's x."""
-        ...
 
+    @abc.abstractmethod
     def broadcast(self, obj: T, root: int = 0) -> T:
         """The root's object, pickled: for settings and small things, never on the hot path."""
-        ...
 
+    @abc.abstractmethod
     def share(self, x: Array | None) -> Array:
-        """The array of rank 0 (others bring None) on every rank, read-only: one copy a node where that can be."""
-        ...
+        """The array of rank 0 (others bring None) on every rank, read-only: one copy per node if that can be."""
 
+    @abc.abstractmethod
     def gather(self, obj: T, root: int = 0) -> list[T] | None:
         """Every rank's object, in rank order, at the root; None elsewhere."""
-        ...
 
+    @abc.abstractmethod
     def agree(self, error: JobError | None) -> None:
         """Raise on every rank if any rank brings an error: that of the lowest rank, marked as agreed."""
-        ...
 
+    @abc.abstractmethod
     def abort(self, status: int) -> NoReturn:
-        """End every rank at once with this exit status. For what nobody foresaw: buffers are not written."""
-        ...
+        """End every rank at once with this exit status, because of an error nobody foresaw: buffers are not written."""
 
     def on_root(self, work: Callable[[], T], root: int = 0) -> T:
-        """Run `work` on the root alone and give its result to every rank; a JobError of its is raised on all."""
+        """Run `work` on the root alone and return its result on every rank; a JobError in it is raised on all."""
         result = None
         with self.together():
             if self.rank == root:
@@ -82,15 +85,37 @@ class Communicator(Protocol):
         names = self.broadcast(self.gather(socket.gethostname()))
         return list(dict.fromkeys(names or []))
 
+    def __str__(self) -> str:
+        return f"{self.library or 'one process, no MPI'}" + (f"; sums by {self.sums}" if self.sums else "")
+
+
+class SummedVector:
+    """A vector that each rank has one of, and that is summed over ranks. This kind lies in each rank's own memory."""
+
+    array: Array
+    """This rank's vector (n,). It may be written to between two sums."""
+
+    def __init__(self, comm: Communicator, array: Array) -> None:
+        self.array = array
+        self._allreduce = comm.allreduce_
+
+    def sum(self, part: slice = WHOLE) -> None:
+        """Replace this part of the vector by its sum over ranks, the same bits on every rank. Collective.
+
+        part: the same on all ranks, with a step of 1.
+        """
+        self._allreduce(self.array[part])
+
+    def free(self) -> None:
+        """Give the memory back. Collective. Neither `array` nor a view of it may be used any more."""
+        del self.array
+
 
 class SingleProcess(Communicator):
     """A job of one rank: nothing to sum, nobody to tell."""
 
     def __init__(self) -> None:
         self.rank, self.size, self.library, self.sums = 0, 1, "", ""
-
-    def empty(self, n: int, dtype: npt.DTypeLike) -> Array:
-        return np.empty(n, dtype)
 
     def allreduce_(self, x: Array) -> None:
         pass

@@ -7,7 +7,6 @@ from typing import NoReturn, TypeVar, cast
 
 import mpi4py
 import numpy as np
-import numpy.typing as npt
 
 from ddp_numpy.base.errors import JobError
 from ddp_numpy.comm.communicator import Array, Communicator
@@ -43,9 +42,6 @@ class MPICommunicator(Communicator):
         self.rank, self.size = self._comm.rank, self._comm.size
         self.library = library_version()
         self.sums = "Allreduce"
-
-    def empty(self, n: int, dtype: npt.DTypeLike) -> Array:
-        return np.empty(n, dtype)
 
     def allreduce_(self, x: Array) -> None:
         self._comm.Allreduce(MPI.IN_PLACE, x)

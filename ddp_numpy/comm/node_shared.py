@@ -5,6 +5,7 @@ from the start (MPI-3 shared windows; Hoefler et al., MPI + MPI, Computing 95, 2
 has a communicator of its own, so that all of a node's ranks use its links at once.
 """
 
+import dataclasses
 import math
 from typing import Any, cast
 
@@ -12,61 +13,36 @@ import numpy as np
 import numpy.typing as npt
 
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.comm.communicator import Array
+from ddp_numpy.comm.communicator import WHOLE, Array, SummedVector
 from ddp_numpy.comm.mpi import MPI, MPICommunicator
 
 
 class NodeSharedCommunicator(MPICommunicator):
-    """All ranks that mpirun started; vectors made by `empty` are summed in memory shared by the ranks of a node."""
+    """All ranks that mpirun started; vectors made by `summed_vector` lie in memory shared by the ranks of a node."""
 
     def __init__(self, required: bool = False) -> None:
-        """required: raise InputError where memory can't be shared, rather than fall back to Allreduce."""
+        """required: raise InputError if memory can't be shared, rather than fall back to Allreduce."""
         super().__init__()
         self._required = required
-        self._node: MPI.Intracomm | None = None
-        # By the id of each vector that `empty` gave: the vector, its window, and this rank's slice of all vectors.
-        self._shared: dict[int, tuple[Array, MPI.Win, list[Array]]] = {}
+        self._node: _Node | None = None
 
-    def empty(self, n: int, dtype: npt.DTypeLike) -> Array:
-        """An uninitialized vector (n,), shared where it can be. Collective; the memory is kept until the job's end."""
+    def summed_vector(self, n: int, dtype: npt.DTypeLike) -> SummedVector:
+        """A vector (n,), shared if it can be. Collective."""
         node = self._meet()
-        window = self._allocate(n * np.dtype(dtype).itemsize) if self._slices else None
+        window = self._allocate(n * np.dtype(dtype).itemsize) if node.slices else None
         if window is None:
             if self._required:
                 self.agree(InputError(f"--comm node-shared: {self.sums}; use --comm auto or allreduce"))
-            return super().empty(n, dtype)
-        memories: list[Any] = [window.Shared_query(rank)[0] for rank in range(node.size)]
-        vectors: list[Array] = [np.frombuffer(memory, dtype, n) for memory in memories]
-        mine = slice(n * node.rank // self._slices, n * (node.rank + 1) // self._slices)
-        parts = [vector[mine] for vector in vectors] if node.rank < self._slices else []
-        x = vectors[node.rank]
-        self._shared[id(x)] = x, window, parts
-        return x
-
-    def allreduce_(self, x: Array) -> None:
-        """Ranks of a node are added in their order, and nodes in the library's: the same bits on every rank."""
-        shared = self._shared.get(id(x))
-        if shared is None:
-            super().allreduce_(x)
-            return
-        _, window, parts = shared
-        self._wait(window)  # until all vectors are written
-        if parts:
-            total, *others = parts
-            for part in others:
-                np.add(total, part, out=total)
-            if self._across is not None:
-                self._across.Allreduce(MPI.IN_PLACE, total)
-            for part in others:
-                part[...] = total
-        self._wait(window)  # until all slices are summed
+            return super().summed_vector(n, dtype)
+        memories: list[Any] = [window.Shared_query(rank)[0] for rank in range(node.comm.size)]
+        return NodeSharedVector(self, node, window, [np.frombuffer(memory, dtype, n) for memory in memories])
 
     def share(self, x: Array | None) -> Array:
-        """One copy a node, in a window kept until the job's end; where none is to be had, one a rank."""
+        """One copy per node, in a window kept until the job's end; if there is no such memory, one per rank."""
         node = self._meet()
         shape, dtype = self.broadcast((x.shape, x.dtype) if x is not None else ((), np.dtype("u1")))
-        leads = node.rank == 0
-        window = self._allocate(math.prod(shape) * dtype.itemsize if leads else 0) if self._slices else None
+        leads = node.comm.rank == 0
+        window = self._allocate(math.prod(shape) * dtype.itemsize if leads else 0) if node.slices else None
         if window is None:
             return super().share(x)
         memory: Any = window.Shared_query(0)[0]
@@ -74,47 +50,103 @@ class NodeSharedCommunicator(MPICommunicator):
         if x is not None:
             whole[...] = x
         if leads:
-            self._leaders.Bcast(whole)
-        self._wait(window)
+            node.leaders.Bcast(whole)
+        node.wait(window)
         whole.flags.writeable = False
         return whole
 
-    def _meet(self) -> MPI.Intracomm:
-        """Find out, once, who shares a node, and how many slices vectors have: the fewest ranks that a node has."""
+    def _meet(self) -> "_Node":
+        """Find out, once, which ranks share a node, and into how many slices vectors are cut."""
         if self._node is not None:
             return self._node
-        self._node = node = cast(MPI.Intracomm, self._comm.Split_type(MPI.COMM_TYPE_SHARED))
-        self._slices = self._comm.allreduce(node.size, MPI.MIN)
-        nodes = self._comm.allreduce(int(node.rank == 0))
-        has_slice = node.rank < self._slices
-        across = self._comm.Split(node.rank if has_slice else MPI.UNDEFINED)
-        self._across = across if has_slice and nodes > 1 else None
-        self._leaders = self._comm.Split(0 if node.rank == 0 else MPI.UNDEFINED)
-        if self._comm.allreduce(node.size, MPI.MAX) == 1:
-            self._slices = 0
+        comm = cast(MPI.Intracomm, self._comm.Split_type(MPI.COMM_TYPE_SHARED))
+        fewest, most = (self._comm.allreduce(comm.size, operation) for operation in (MPI.MIN, MPI.MAX))
+        nodes = self._comm.allreduce(int(comm.rank == 0))
+        has_slice = comm.rank < fewest
+        across, leaders = (
+            cast(MPI.Intracomm, self._comm.Split(colour))
+            for colour in (comm.rank if has_slice else MPI.UNDEFINED, 0 if comm.rank == 0 else MPI.UNDEFINED)
+        )
+        self._node = _Node(comm, leaders, across if has_slice and nodes > 1 else None, fewest if most > 1 else 0)
+        if most == 1:
             self.sums = "Allreduce, as each node has one rank"
         else:
             self.sums = "node-shared memory" + (f", Allreduce between {nodes} nodes" if nodes > 1 else "")
-        return node
+        return self._node
 
     def _allocate(self, size: int) -> MPI.Win | None:
-        """A window of so many bytes a rank; None, on every rank, where one of them can't have it."""
-        assert self._node is not None
+        """A window of so many bytes per rank; None, on every rank, if one of them can't have it."""
+        node = self._meet()
         window, why = None, ""
         try:
-            window = MPI.Win.Allocate_shared(size, 1, comm=self._node)
+            window = MPI.Win.Allocate_shared(size, 1, comm=node.comm)
         except MPI.Exception as error:
             why = f" ({error.Get_error_string().splitlines()[0]})"
         if self._comm.allreduce(int(window is None)):
-            self._slices = 0
+            node.slices = 0
             self.sums = f"Allreduce, as memory can't be shared{why}"
             return None
         assert window is not None
-        window.Lock_all(MPI.MODE_NOCHECK)  # one epoch for good: loads and stores are ordered by _wait
+        window.Lock_all(MPI.MODE_NOCHECK)  # until it is freed: loads and stores are ordered by _Node.wait
         return window
 
-    def _wait(self, window: MPI.Win) -> None:
-        assert self._node is not None
+
+@dataclasses.dataclass
+class _Node:
+    """The ranks that share memory with this one."""
+
+    comm: MPI.Intracomm
+    leaders: MPI.Intracomm
+    """The first rank of each node; no communicator on the other ranks."""
+    across: MPI.Intracomm | None
+    """The ranks that have the same slice as this one, one on each node; None if there is one node, or no slice."""
+    slices: int
+    """Into how many slices vectors are cut: as many as the smallest node has ranks. 0 if no memory is shared."""
+
+    def wait(self, window: MPI.Win) -> None:
+        """Wait for all ranks of the node; what each has written into the window before, all see behind."""
         window.Sync()
-        self._node.Barrier()
+        self.comm.Barrier()
         window.Sync()
+
+
+class NodeSharedVector(SummedVector):
+    """A vector of each rank, in a window in which a node's ranks see one another's."""
+
+    def __init__(self, comm: NodeSharedCommunicator, node: _Node, window: MPI.Win, vectors: list[Array]) -> None:
+        """vectors: those of the node's ranks, in their order."""
+        super().__init__(comm, vectors[node.comm.rank])
+        self._node, self._window, self._vectors = node, window, vectors
+        # By start and stop of a part: this rank's slice of it, in the vectors of all ranks. Made once for each part.
+        self._slices: dict[tuple[int | None, int | None], list[Array]] = {}
+
+    def sum(self, part: slice = WHOLE) -> None:
+        """Ranks of a node are added in their order, and nodes in the library's: the same bits on every rank."""
+        node, slices = self._node, self._slices.get((part.start, part.stop))
+        if slices is None:
+            slices = self._slices[part.start, part.stop] = self._slices_of(part)
+        node.wait(self._window)  # until all vectors are written
+        if slices:
+            total, *others = slices
+            for other in others:
+                np.add(total, other, out=total)
+            if node.across is not None:
+                node.across.Allreduce(MPI.IN_PLACE, total)
+            for other in others:
+                other[...] = total
+        node.wait(self._window)  # until all slices are summed
+
+    def free(self) -> None:
+        super().free()
+        self._slices.clear()
+        self._vectors.clear()
+        self._window.Unlock_all()
+        self._window.Free()
+
+    def _slices_of(self, part: slice) -> list[Array]:
+        """This rank's slice of a part of all vectors; none if the smallest node has fewer ranks than this one."""
+        rank, slices = self._node.comm.rank, self._node.slices
+        start, stop, _ = part.indices(self.array.size)
+        n = stop - start
+        mine = slice(start + n * rank // slices, start + n * (rank + 1) // slices)
+        return [vector[mine] for vector in self._vectors] if rank < slices else []

@@ -26,6 +26,9 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __str__(self) -> str:
+        return f"{self.features.shape[1]:,} features (divided by {self.divisor:g}), {self.classes} classes"
+
     def sha256(self) -> str:
         """A checksum of all that training takes from here."""
         digest = hashlib.sha256(f"{self.features.dtype} {self.features.shape} {self.classes} {self.divisor}".encode())

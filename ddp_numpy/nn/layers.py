@@ -1,7 +1,8 @@
 """Layers: functions of rows with their derivatives, written into memory that is made once.
 
 Shapes: B rows of a batch (zero is a batch too), I inputs and O outputs of a layer. Rows may also come in shards of B
-rows each, (shards, B, …): then each shard is multiplied on its own, to the same bits whatever shards stand beside it.
+rows each, (shards, B, …): then each shard is multiplied on its own, and its result has the same bits whatever shards
+stand beside it.
 """
 
 from types import EllipsisType
@@ -11,21 +12,40 @@ import numpy as np
 import numpy.typing as npt
 
 from ddp_numpy.base.buffers import RowBuffer
+from ddp_numpy.nn.context import EVALUATION, Array, Context
 
-Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 
 class Layer:
     """What Sequential asks of a layer. This one passes its rows on as they are, and has no parameters.
 
-    A layer keeps what its backward needs from the last forward. Arrays that it returns are its own, and hold
-    until its next call.
+    A layer keeps what its backward needs from the last forward. The arrays that it returns are its own, and keep their
+    values until its next call.
+    """
+
+    number = 0
+    """Its place in the model, from 1 on. Sequential sets it."""
+    joins_rows = False
+    """Whether training needs all rows of the global batch for the output of one, as batch normalization does.
+
+    Then each rank takes its rows in one piece, and calls forward and backward once a step, if it has no row too: so
+    all ranks make the same calls of Context.sum_rows.
     """
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
-        """The arrays that Sequential places in its flat `params`: a name here is an attribute, and d + name its
-        gradient's."""
+        """The arrays that are trained, which Sequential places in its flat `params`.
+
+        Sequential makes each name an attribute, and d + name the attribute of its gradient.
+        """
+        return {}
+
+    def buffer_shapes(self, input_shape: Shape) -> dict[str, Shape]:
+        """The arrays that are kept with the model but not trained, such as running statistics.
+
+        Sequential places them in its flat `buffers`, and makes each name an attribute. All ranks must write the same
+        values.
+        """
         return {}
 
     def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
@@ -33,29 +53,38 @@ class Layer:
         return input_shape
 
     def initialize(self, rng: np.random.Generator) -> None:
-        """Fill the parameters, which are zeros, with their first values."""
+        """Fill parameters and buffers, which are zeros, with their first values."""
 
-    def config(self) -> dict[str, int]:
+    def config(self) -> dict[str, Any]:
         """The constructor's arguments: with the class's name, all that a file needs to make the layer again."""
         return {}
 
-    def forward(self, X: Array, training: bool = False) -> Array:
+    def __str__(self) -> str:
+        arguments = ", ".join(f"{name}={value}" for name, value in self.config().items())
+        return type(self).__name__ + (f"({arguments})" if arguments else "")
+
+    def forward(self, X: Array, context: Context = EVALUATION) -> Array:
         """X (B, *input_shape) -> Y (B, *output_shape)."""
         return X
 
     def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
-        """dY (B, *output_shape) -> dX (B, *input_shape), or None where that is not asked for."""
+        """dY (B, *output_shape) -> dX (B, *input_shape), or None if that is not asked for."""
         return dY
 
     def write_gradients(self, shard: int | EllipsisType = ...) -> None:
         """Overwrite the parameters' gradients with sums over the rows of the last forward and backward.
 
-        shard: which one's, where rows come in shards; else all rows'.
+        shard: the number of the shard whose rows these are, if rows come in shards; else all rows are summed.
         """
 
 
 class Dense(Layer):
-    """Y = X W + b, with W drawn by He's rule for the ReLU that follows (He et al. 2015, arXiv:1502.01852)."""
+    """Y = X W + b, with W drawn by He's rule for the ReLU that follows (He et al. 2015, arXiv:1502.01852).
+
+    Where the gradients come from: output o of row r is the sum over i of X[r, i] W[i, o], plus b[o]. So W[i, o] changes
+    the loss through every row, by X[r, i] times dY[r, o]: dW = X^T dY, and db is the sum of dY's rows. X[r, i] changes
+    it through every output, by W[i, o] times dY[r, o]: dX = dY W^T.
+    """
 
     W: Array  # (I, O)
     b: Array  # (O,)
@@ -79,10 +108,13 @@ class Dense(Layer):
         # Drawn in float64 and rounded, so that float32 and float64 start at the same point.
         self.W[...] = rng.normal(0.0, np.sqrt(2.0 / len(self.W)), self.W.shape)
 
-    def config(self) -> dict[str, int]:
+    def config(self) -> dict[str, Any]:
         return {"outputs": self.outputs}
 
-    def forward(self, X: Array, training: bool = False) -> Array:
+    def __str__(self) -> str:
+        return f"-> {self.outputs}"
+
+    def forward(self, X: Array, context: Context = EVALUATION) -> Array:
         """X (B, I) -> Y (B, O)."""
         self._X = X
         Y, bias = self._Y.rows(*X.shape[:-1]), self._bias.rows(*X.shape[:-1])
@@ -116,7 +148,7 @@ class ReLU(Layer):
         self._zeros = RowBuffer(input_shape, dtype, fill=0)  # twice as fast to compare with as one number
         return input_shape
 
-    def forward(self, X: Array, training: bool = False) -> Array:
+    def forward(self, X: Array, context: Context = EVALUATION) -> Array:
         """X (B, *shape) -> Y, of X's shape."""
         rows = X.shape[: -self._row_axes]
         Y: Array = np.maximum(X, self._zeros.rows(*rows), out=self._Y.rows(*rows))

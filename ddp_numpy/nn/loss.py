@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ddp_numpy.base.buffers import RowBuffer
-from ddp_numpy.nn.layers import Array
+from ddp_numpy.nn.context import Array
 
 
 class SoftmaxCrossEntropy:

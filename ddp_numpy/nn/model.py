@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ddp_numpy.nn.layers import Array, Layer, Shape
+from ddp_numpy.nn.context import EVALUATION, Array, Context
+from ddp_numpy.nn.layers import Layer, Shape
 
 _PREDICT_ROWS = 1024  # rows that `predict` takes through the layers at a time
 
@@ -17,30 +18,41 @@ _PREDICT_ROWS = 1024  # rows that `predict` takes through the layers at a time
 class Sequential:
     """Layers applied in turn. All parameters lie in `params`, all gradients in `grads`: two vectors (P,).
 
-    Layers hold views into both, so whoever sums, updates, hashes or saves the model sees one array.
+    What layers keep besides, and do not train, lies in `buffers` (S,). Layers hold views into all three, so whoever
+    sums, updates, hashes or saves the model sees one array.
     """
 
     params: Array
     grads: Array
+    buffers: Array
 
     def __init__(self, *layers: Layer, dtype: npt.DTypeLike = np.float32) -> None:
         self.layers = layers
+        for number, layer in enumerate(layers, 1):
+            layer.number = number
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.input_shape: Shape | None = None
         self.output_shape: Shape = ()
         self.input_divisor = 1.0
         """What raw features are divided by before `forward`; `predict` does it itself."""
+        self.joins_rows = any(layer.joins_rows for layer in layers)
+        """Whether some layer needs all rows of the global batch for the output of one: see Layer."""
 
     def build(self, input_shape: Shape) -> None:
-        """Make `params` (zeros) and the buffers for rows of this shape."""
+        """Make `params` and `buffers` (zeros), and the layers' memory for rows of this shape."""
         self.input_shape = shape = input_shape
         self._parameters: list[tuple[Layer, str, Shape]] = []
+        buffers: list[tuple[Layer, str, Shape]] = []
         for layer in self.layers:
             self._parameters += [(layer, name, size) for name, size in layer.parameter_shapes(shape).items()]
+            buffers += [(layer, name, size) for name, size in layer.buffer_shapes(shape).items()]
             shape = layer.build(shape, self.dtype)
         self.output_shape = shape
-        self.params = np.zeros(sum(math.prod(size) for _, _, size in self._parameters), self.dtype)
-        for layer, name, view in self._views(self.params):
+        self.params, self.buffers = (
+            np.zeros(sum(math.prod(size) for _, _, size in arrays), self.dtype)
+            for arrays in (self._parameters, buffers)
+        )
+        for layer, name, view in (*_views(self._parameters, self.params), *_views(buffers, self.buffers)):
             setattr(layer, name, view)
 
     def initialize(self, rng: np.random.Generator) -> None:
@@ -51,13 +63,13 @@ class Sequential:
     def attach_grads(self, memory: Array) -> None:
         """Let gradients be written into this vector (P,): the caller knows which memory is quickest to sum."""
         self.grads = memory
-        for layer, name, view in self._views(memory):
+        for layer, name, view in _views(self._parameters, memory):
             setattr(layer, f"d{name}", view)
 
-    def forward(self, X: Array, training: bool = False) -> Array:
-        """X (B, *input_shape), scaled -> logits (B, classes); in shards where X comes in shards."""
+    def forward(self, X: Array, context: Context = EVALUATION) -> Array:
+        """X (B, *input_shape), scaled -> logits (B, classes); in shards if X comes in shards."""
         for layer in self.layers:
-            X = layer.forward(X, training)
+            X = layer.forward(X, context)
         return X
 
     def backward(self, dY: Array) -> None:
@@ -68,7 +80,7 @@ class Sequential:
             gradient = layer.backward(gradient, input_gradient=layer is not self.layers[0])
 
     def write_gradients(self, shard: int | EllipsisType = ...) -> None:
-        """Overwrite `grads` with sums over the rows of the last backward: one shard's, or all where there are none."""
+        """Overwrite `grads` with sums over the rows of the last backward: of one shard, or of all."""
         for layer in self.layers:
             layer.write_gradients(shard)
 
@@ -82,29 +94,36 @@ class Sequential:
         return labels
 
     def digest(self) -> str:
-        """SHA-256 of the parameters' bytes: equal on two ranks if and only if their weights are."""
-        return hashlib.sha256(self.params.tobytes()).hexdigest()
+        """SHA-256 of the bytes of parameters and buffers: equal on two ranks if and only if their models are."""
+        return hashlib.sha256(self.params.tobytes() + self.buffers.tobytes()).hexdigest()
 
     def parameter_slices(self) -> dict[str, slice]:
         """By names for people, like "W of layer 1 (Dense)", where in `params` and `grads` each array lies."""
-        numbers = {id(layer): number for number, layer in enumerate(self.layers, 1)}
         slices, start = {}, 0
         for layer, name, shape in self._parameters:
             stop = start + math.prod(shape)
-            slices[f"{name} of layer {numbers[id(layer)]} ({type(layer).__name__})"] = slice(start, stop)
+            slices[f"{name} of layer {layer.number} ({type(layer).__name__})"] = slice(start, stop)
             start = stop
         return slices
 
-    def __str__(self) -> str:
-        words = [str(math.prod(self.input_shape))] if self.input_shape else []
-        for layer in self.layers:
-            config = layer.config()
-            if "outputs" in config:
-                words += ["->", str(config["outputs"])]
-            else:
-                words.append(type(layer).__name__)
-        return " ".join(words)
+    def description(self) -> dict[str, Any]:
+        """The built model without its numbers, as JSON can hold it: two models are alike if these are equal."""
+        return {
+            "input_shape": list(self.input_shape or ()),
+            "input_divisor": self.input_divisor,
+            "classes": self.output_shape[0],
+            "layers": [{"type": type(layer).__name__, **layer.config()} for layer in self.layers],
+        }
 
-    def _views(self, memory: Array) -> Iterator[tuple[Layer, str, Array]]:
-        for (layer, name, shape), part in zip(self._parameters, self.parameter_slices().values(), strict=True):
-            yield layer, name, memory[part].reshape(shape)
+    def __str__(self) -> str:
+        inputs = [str(math.prod(self.input_shape))] if self.input_shape else []
+        return " ".join([*inputs, *map(str, self.layers)])
+
+
+def _views(arrays: list[tuple[Layer, str, Shape]], memory: Array) -> Iterator[tuple[Layer, str, Array]]:
+    """Each layer's array as a view into a vector in which all of them lie one behind the other."""
+    start = 0
+    for layer, name, shape in arrays:
+        stop = start + math.prod(shape)
+        yield layer, name, memory[start:stop].reshape(shape)
+        start = stop

@@ -3,6 +3,7 @@
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,20 +15,16 @@ _FORMAT = "ddp_numpy model 1"
 
 
 def save_model(model: Sequential, path: str | Path) -> None:
-    """Write a built model to a .npz: `params` (P,), and as JSON what `load_model` needs besides.
+    """Write a built model to a .npz: `params` (P,), `buffers` (S,) if it has any, and its description as JSON.
 
-    Raises InputError where the file can't be written; an older file of that name is then still whole.
+    Raises InputError if the file can't be written; an older file of that name is then still whole.
     """
-    description = {
-        "format": _FORMAT,
-        "input_shape": model.input_shape,
-        "input_divisor": model.input_divisor,
-        "classes": model.output_shape[0],
-        "layers": [{"type": type(layer).__name__, **layer.config()} for layer in model.layers],
-    }
+    arrays: dict[str, Any] = {"params": model.params}
+    if model.buffers.size:
+        arrays["buffers"] = model.buffers
     try:
         with atomic_write(Path(path)) as file:
-            np.savez(file, model=np.array(json.dumps(description)), params=model.params)
+            np.savez(file, model=np.array(json.dumps({"format": _FORMAT, **model.description()})), **arrays)
     except OSError as error:
         raise InputError(f"{path}: can't write: {error.strerror or error}") from error
 
@@ -37,12 +34,15 @@ def load_model(path: str | Path) -> Sequential:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             description, params = json.loads(str(arrays["model"])), arrays["params"]
+            buffers = arrays.get("buffers")
         if description["format"] != _FORMAT:
             raise InputError(f"{path}: has the format {description['format']!r}; this version reads {_FORMAT!r}")
         layers = [LAYERS[config.pop("type")](**config) for config in description["layers"]]
         model = Sequential(*layers, dtype=params.dtype)
         model.build(tuple(description["input_shape"]))
         model.params[...] = params
+        if buffers is not None:
+            model.buffers[...] = buffers
         model.input_divisor = description["input_divisor"]
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error

@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from ddp_numpy.runs.snapshot import Snapshot, read_snapshot, write_snapshot
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import atomic_write, remove_temporaries
+from ddp_numpy.runs.snapshot import Snapshot, read_snapshot, write_snapshot
 
 _PATTERN = "step-*.npz"
 _BEST = "best.npz"

@@ -1,117 +1,159 @@
-"""What the ranks add up in a step: gradients, loss sums and whether to stop, in one vector for one collective."""
+"""How ranks make the gradient of the global batch: each adds its own pieces up, and one collective adds up all ranks'.
+
+With the gradients travel a few riders: numbers that somebody else wants summed over ranks in the same step, such as
+the loss. An exchange neither knows nor cares what they mean.
+"""
 
 import math
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from ddp_numpy.comm import Communicator
 from ddp_numpy.nn import Array, Sequential
+from ddp_numpy.training.metrics import FloatTally, GridTally, Tally
 
-_GRID = 2.0**-40
-# Of float64, those from 2^12 to 2^13 are multiples of 2^-40. Adding this one to a smaller number rounds it to them, and
-# the sum's bits, read as an integer, are those of this one plus the number of multiples.
+_PIECE_ROWS = 256  # rows that a rank takes through the layers at a time: more don't fit into its cache
+
+# How a float becomes a whole number of 2^-40 by one addition. A float64 has 52 bits behind the point of its leading 1,
+# so from 2^12 to 2^13 the last of them counts 2^-40: these floats are the multiples of 2^-40, and the bits of two
+# neighbours, read as integers, differ by 1. Adding 1.5 * 2^12 = 6144 to a number x between -2048 and 2048 gives a float
+# between 2^12 and 2^13. So the sum is rounded to a multiple of 2^-40, and as an integer it is
+# (bits of 6144.0) + (how many times 2^-40 goes into x). Example, x = 0.5:
+#   (np.float64(0.5) + 6144).view(np.int64) - np.float64(6144).view(np.int64) == 2**39 == 0.5 / 2**-40
 _SHIFT = 1.5 * 2**12
 _SHIFT_BITS = int(np.float64(_SHIFT).view(np.int64))
 _LIMIT = 2.0**11
-_LOSS_GRID = 2.0**-30  # four million losses below the limit add up to less than 2^63 of these
 
 
-def default_micro_rows(batch_size: int) -> int:
-    """Rows of a micro-shard, where nothing else is asked for: of a small batch 16, so that several ranks have some.
+class Exchange(Protocol):
+    """From gradients of each rank's rows to the gradient of the global batch, on every rank.
 
-    Larger ones are quicker, up to about 128 rows, and a batch of more than 128 rows is cut into 8 of them, or more.
+    A step is: `add_gradients` after each backward, any number of times, then `sum` on every rank.
     """
-    return min(max(16, -(-batch_size // 8)), 128)
+
+    micro_rows: int | None
+    """Rows of the shards in which the model gets its rows; None if they come all together."""
+    piece_rows: int
+    """How many rows a rank may take through the layers at a time: a whole number of shards."""
+    tally: Tally
+    """How the rows' losses are counted, so that they add up in the way gradients do."""
+    grads: Array
+    """The gradient of the global batch (P,), after `sum`."""
+
+    def prepare(self, comm: Communicator, model: Sequential, batch_size: int, riders: int) -> None:
+        """Make the memory for a model's gradients, and let the model write them there. Collective.
+
+        riders: how many numbers `sum` gets.
+        """
+        ...
+
+    def add_gradients(self, rows: int) -> None:
+        """Add the gradients of the model's last backward, which took so many rows."""
+        ...
+
+    def sum(self, riders: Array) -> Array:
+        """Fill `grads` with the sum of all that all ranks have added; returns the sums of the riders (k,). Collective.
+
+        They hold until the next step begins. If `not_finite` then names something, `grads` is worth nothing.
+        """
+        ...
+
+    def not_finite(self, loss: float) -> str | None:
+        """What is wrong if the loss or a gradient could not be summed, else None: the same on every rank."""
+        ...
+
+    def sum_rows(self, partial: Array) -> Array:
+        """What layers get as Context.sum_rows: sums (n,) of this rank's rows -> sums of the batch's rows. Collective.
+
+        If rows come in shards the sums are those of each shard, (shards, n).
+        """
+        ...
 
 
 class FloatExchange:
     """Sums in floating point: equal on all ranks, and on any number of ranks up to rounding."""
 
-    def __init__(self, comm: Communicator, model: Sequential, in_pieces: bool) -> None:
-        """in_pieces: whether a rank may add more than one piece."""
+    micro_rows: int | None = None
+    piece_rows = _PIECE_ROWS
+    tally: Tally = FloatTally()
+
+    def prepare(self, comm: Communicator, model: Sequential, batch_size: int, riders: int) -> None:
         parameters = model.params.size
-        self.vector = comm.empty(parameters + 4, model.dtype)
-        self.grads, self.sums = self.vector[:parameters], self.vector[parameters:-1]
-        self._piece = np.zeros_like(self.vector) if in_pieces else self.vector
-        model.attach_grads(self._piece[:parameters])
+        self._vector = comm.summed_vector(parameters + riders, model.dtype)
+        self._sums = self._vector.array
+        self.grads, self._riders = self._sums[:parameters], self._sums[parameters:]
+        # A rank that has one piece per step lets the model write where it is summed.
+        in_pieces = -(-batch_size // comm.size) > self.piece_rows and not model.joins_rows
+        self._piece = np.zeros_like(self.grads) if in_pieces else self.grads
+        model.attach_grads(self._piece)
         self._comm, self._model, self._pieces = comm, model, 0
 
-    @staticmethod
-    def row_sums(losses: Array, right: Array) -> Array:
-        """What is counted of some rows, to be added up: the loss, the rows that are right, the rows."""
-        return np.array((losses.sum(), np.count_nonzero(right), len(right)), np.float64)
-
-    @staticmethod
-    def figures(sums: Array) -> Array:
-        """Loss, right rows and rows (3,) of what `row_sums` gave, added up."""
-        return sums
-
-    def add_piece(self, losses: Array, right: Array) -> None:
-        """Add the gradient of the model's last backward, and what its rows came to."""
+    def add_gradients(self, rows: int) -> None:
         self._model.write_gradients()
-        self._piece[self.grads.size : -1] = self.row_sums(losses, right)
         if self._pieces:
-            np.add(self.vector, self._piece, out=self.vector)
-        elif self._piece is not self.vector:
-            np.copyto(self.vector, self._piece)
+            np.add(self.grads, self._piece, out=self.grads)
+        elif self._piece is not self.grads:
+            np.copyto(self.grads, self._piece)
         self._pieces += 1
 
-    def sum_up(self, stop: bool) -> bool:
-        """Fill `grads` and `sums` with the sums over all pieces of all ranks; returns whether any rank says stop."""
+    def sum(self, riders: Array) -> Array:
         if not self._pieces:
-            self.vector.fill(0)
+            self.grads.fill(0)
         self._pieces = 0
-        self.vector[-1] = stop
-        self._comm.allreduce_(self.vector)
-        return bool(self.vector[-1])
+        self._riders[...] = riders
+        self._vector.sum()
+        return self._riders
 
-    def not_finite(self) -> str | None:
-        """What is wrong if a sum is not a finite number, else None: the same on every rank."""
-        if math.isfinite(float(self.sums[0]) + float(np.dot(self.grads, self.grads))):
+    def not_finite(self, loss: float) -> str | None:
+        if math.isfinite(loss + float(np.dot(self.grads, self.grads))):
             return None
-        if not math.isfinite(self.sums[0]):
+        if not math.isfinite(loss):
             return "the loss is not a finite number"
-        # A sum of squares may overflow where no gradient did.
+        # A sum of squares may overflow although no gradient did.
         return None if np.isfinite(self.grads).all() else "the gradient is not a finite number"
+
+    def sum_rows(self, partial: Array) -> Array:
+        total = partial.copy()
+        self._comm.allreduce_(total)
+        return total
+
+    def __str__(self) -> str:
+        return ""
 
 
 class GridExchange:
-    """Sums without an order: each shard's gradient is rounded to multiples of 2^-40, added up exactly as integers."""
+    """Sums without an order: each shard's gradient is rounded to multiples of 2^-40, added up exactly as integers.
 
-    def __init__(self, comm: Communicator, model: Sequential, micro_rows: int) -> None:
-        """micro_rows: of the shards in which the model gets its rows."""
+    So it makes the same bits whichever rank has which shards, on any number of ranks.
+    """
+
+    tally: Tally = GridTally()
+
+    def __init__(self, micro_rows: int | None = None) -> None:
+        """micro_rows: rows of each shard; by default what suits the batch, see `default_micro_rows`."""
+        self.micro_rows = micro_rows
+
+    def prepare(self, comm: Communicator, model: Sequential, batch_size: int, riders: int) -> None:
+        self.micro_rows = self.micro_rows or default_micro_rows(batch_size)
+        self.piece_rows = max(1, _PIECE_ROWS // self.micro_rows) * self.micro_rows
         parameters = model.params.size
         self._slices = model.parameter_slices()
-        self.vector = comm.empty(parameters + 4 + len(self._slices) + 2, np.int64)
-        self._whole, self._tail = self.vector[:parameters], self.vector[parameters:]
-        self._row_sums, self._beyond = self._tail[:4], self._tail[4:-2]
-        self.grads, self.sums = np.empty(parameters, model.dtype), np.zeros(3)
-        self._shard = np.empty(parameters, model.dtype)
+        self._vector = comm.summed_vector(parameters + len(self._slices) + 1 + riders, np.int64)
+        sums = self._vector.array
+        self._whole, self._tail = sums[:parameters], sums[parameters:]
+        # Behind the gradients: for each parameter how many shards had no place on the grid; the shards; the riders.
+        self._beyond, self._riders = self._tail[: len(self._slices)], self._tail[len(self._slices) + 1 :]
+        self.grads, self._shard = np.empty(parameters, model.dtype), np.empty(parameters, model.dtype)
         model.attach_grads(self._shard)
         self._shifted = np.empty(parameters)
-        self._comm, self._model, self._micro_rows, self._shards = comm, model, micro_rows, 0
+        self._comm, self._model, self._shards = comm, model, 0
 
-    @staticmethod
-    def row_sums(losses: Array, right: Array) -> npt.NDArray[np.int64]:
-        """What is counted of some rows, to be added up: the loss in multiples of 2^-30, the rows that are right, the
-        rows, and those of them whose loss has no place on the grid."""
-        fits = losses < _LIMIT
-        multiples = np.rint(np.where(fits, losses, 0) / np.float64(_LOSS_GRID)).astype(np.int64)
-        rows = len(losses)
-        return np.array((multiples.sum(), np.count_nonzero(right), rows, rows - np.count_nonzero(fits)), np.int64)
-
-    @staticmethod
-    def figures(sums: npt.NDArray[np.int64]) -> Array:
-        """Loss, right rows and rows (3,) of what `row_sums` gave, added up."""
-        loss, right, rows, beyond = sums.tolist()
-        return np.array((math.nan if beyond else loss * _LOSS_GRID, right, rows))
-
-    def add_piece(self, losses: Array, right: Array) -> None:
-        """Add the gradients of the model's last backward, shard by shard, and what its rows came to."""
-        if not self._shards:
-            self._tail[...] = 0
-        for shard in range(-(-len(losses) // self._micro_rows)):
+    def add_gradients(self, rows: int) -> None:
+        assert self.micro_rows is not None
+        for shard in range(-(-rows // self.micro_rows)):
+            if not self._shards:
+                self._tail[...] = 0
             self._model.write_gradients(shard)
             shifted = self._shifted if self._shards else self._whole.view(np.float64)
             np.copyto(shifted, self._shard)  # on its own, as a sum of mixed types converts piece by piece
@@ -120,35 +162,50 @@ class GridExchange:
                 self._whole += shifted.view(np.int64)
             self._shards += 1
             self._find_beyond(self._shard)
-        self._row_sums += self.row_sums(losses, right)
 
-    def sum_up(self, stop: bool) -> bool:
-        """Fill `grads` and `sums` with the sums over all shards of all ranks; returns whether any rank says stop.
-
-        If `not_finite` then names something, the sums are worth nothing.
-        """
+    def sum(self, riders: Array) -> Array:
         if not self._shards:
-            self.vector.fill(0)
-        self._tail[-2:] = self._shards, stop
+            self._vector.array.fill(0)
+        self._tail[len(self._slices)] = self._shards
+        self._riders[...] = riders
         self._shards = 0
-        self._comm.allreduce_(self.vector)
+        self._vector.sum()
         # Each shard has brought a shift along, and one is to stay. Integers wrap around: any number of them goes away.
-        self._whole -= np.array((int(self._tail[-2]) - 1) * _SHIFT_BITS % 2**64, np.uint64).view(np.int64)
+        shards = int(self._tail[len(self._slices)])
+        self._whole -= np.array((shards - 1) * _SHIFT_BITS % 2**64, np.uint64).view(np.int64)
         sums = self._whole.view(np.float64)
         sums -= _SHIFT
         np.copyto(self.grads, sums, casting="same_kind")
         self._find_beyond(self.grads)
-        self.sums[...] = self.figures(self._row_sums)
-        return bool(self._tail[-1])
+        return self._riders
 
-    def not_finite(self) -> str | None:
-        """What is wrong if a number could not be added up, else None: the same on every rank."""
+    def not_finite(self, loss: float) -> str | None:
         names = [f"the gradient of {name}" for name, beyond in zip(self._slices, self._beyond, strict=True) if beyond]
-        names += ["the loss"] * bool(self._row_sums[3])
+        if not math.isfinite(loss):
+            names.append("the loss")
         return f"{names[0]} is not a finite number below {_LIMIT:g}, the most that adds up exactly," if names else None
+
+    def sum_rows(self, partial: Array) -> Array:
+        # A sum without a place on the grid makes the total not a number, and so the loss, which is then named.
+        fits = np.abs(partial) < _LIMIT
+        shifted = np.where(fits, partial, 0).astype(np.float64) + _SHIFT
+        totals = np.stack([(shifted.view(np.int64) - _SHIFT_BITS).sum(axis=0), (~fits).sum(axis=0)])
+        self._comm.allreduce_(totals)
+        return np.where(totals[1] == 0, totals[0] * 2.0**-40, np.nan).astype(partial.dtype)
+
+    def __str__(self) -> str:
+        return f"reproducible, in micro-shards of {self.micro_rows} rows"
 
     def _find_beyond(self, gradient: Array) -> None:
         """Note the parameters of which a component has no place on the grid."""
         # Written so that it is true of what is not a number. The quick look at all is the usual case.
         if not np.dot(gradient, gradient) < _LIMIT**2:
             self._beyond += [not np.abs(gradient[part]).max() < _LIMIT for part in self._slices.values()]
+
+
+def default_micro_rows(batch_size: int) -> int:
+    """Rows of a micro-shard, if nothing else is asked for: of a small batch 16, so that several ranks have some.
+
+    Larger ones are quicker, up to about 128 rows, and a batch of more than 128 rows is cut into 8 of them, or more.
+    """
+    return min(max(16, -(-batch_size // 8)), 128)

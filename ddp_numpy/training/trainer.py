@@ -9,13 +9,12 @@ from ddp_numpy.base.errors import DivergedError, InputError, Interrupted
 from ddp_numpy.base.randomness import generator
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import Dataset, Reader, batches, epoch_order, share
-from ddp_numpy.nn import Array, Sequential, SoftmaxCrossEntropy
-from ddp_numpy.optim import SGD
-from ddp_numpy.training.exchange import FloatExchange, GridExchange, default_micro_rows
+from ddp_numpy.nn import EVALUATION, Array, Context, Sequential, SoftmaxCrossEntropy
+from ddp_numpy.optim import Optimizer
+from ddp_numpy.training.exchange import Exchange, FloatExchange
 from ddp_numpy.training.metrics import Epoch
-from ddp_numpy.training.replicas import check_replicas
+from ddp_numpy.training.replicas import ReplicaCheck
 
-_STEP_ROWS = 256  # rows that a rank takes through the layers at a time: more don't fit into its cache
 _EVALUATE_ROWS = 64  # rows that a rank evaluates at a time: more take a tenth less time, and more memory than training
 
 
@@ -25,44 +24,45 @@ class Trainer:
     def __init__(
         self,
         model: Sequential,
-        optimizer: SGD,
+        optimizer: Optimizer,
         comm: Communicator,
         *,
         batch_size: int = 64,
         seed: int = 1,
         clip_norm: float | None = None,
-        reproducible: bool = False,
-        micro_rows: int | None = None,
-        check_every: int = 100,
+        exchange: Exchange | None = None,
+        replica_check: ReplicaCheck | None = None,
     ) -> None:
         """batch_size is the global batch, whatever the number of ranks; seed sets first weights and order.
 
         clip_norm: a batch's gradient whose Euclidean norm is larger is scaled down to it (Pascanu et al. 2013,
-        arXiv:1211.5063). reproducible: take every batch in micro-shards, whose gradients are added up exactly: the same
-        bits on any number of ranks. micro_rows: rows of each; by default what suits the batch. check_every: steps after
-        which the ranks compare a hash of all they should have in common. Raises InputError for a batch size below 1.
+        arXiv:1211.5063). exchange: how the ranks' gradients are added up; FloatExchange() by default, and with
+        GridExchange() the weights have the same bits on any number of ranks. replica_check: how often the ranks compare
+        what they must hold alike; every 100 steps by default. Raises InputError for a batch size below 1.
         """
         with comm.together():
             if batch_size < 1:
                 raise InputError(f"batch size {batch_size}: must be at least 1")
         self.model, self.optimizer, self.comm = model, optimizer, comm
-        self.batch_size, self.seed, self.clip_norm, self.check_every = batch_size, seed, clip_norm, check_every
-        self.micro_rows = (micro_rows or default_micro_rows(batch_size)) if reproducible else None
+        self.batch_size, self.seed, self.clip_norm = batch_size, seed, clip_norm
+        self.exchange = exchange or FloatExchange()
+        self.replica_check = replica_check or ReplicaCheck()
         self.epoch, self.step = 0, 0
         """Epochs trained, and steps made of the next one."""
         self.stop = False
-        """Set it on any rank, in a signal handler too: all ranks raise Interrupted at the end of one same step."""
+        """Set it on any rank, in a signal handler too: all ranks raise Interrupted at the end of the same step."""
         self.stopping = False
         """Whether some rank's `stop` was set when the last step was summed up: the same on every rank."""
         self.sums_begun = self.sums_ended = 0
-        """Of the steps' sums over ranks: who has begun one and not ended it waits for others, and may be asked how
-        long by another thread."""
+        """How many steps' sums over ranks this rank has begun, and how many of them have ended. The watchdog's thread
+        reads them: while sums_begun is one more than sums_ended, this rank is waiting for the others."""
+        self._context = Context(training=True, seed=seed)
         self._prepared = False
 
     def prepare(self, train: Dataset) -> None:
         """Build the model for these rows, unless it is built, and give all ranks the same state. Collective.
 
-        `fit` does it itself. Raises InputError where the model and the data don't fit.
+        `fit` does it itself. Raises InputError if the model and the data don't fit.
         """
         model, input_shape = self.model, train.features.shape[1:]
         if model.input_shape is None:
@@ -79,21 +79,32 @@ class Trainer:
         self._prepared = True
         model.input_divisor = train.divisor
         self.loss = SoftmaxCrossEntropy(train.classes, model.dtype)
-        self.exchange: FloatExchange | GridExchange
-        if self.micro_rows is None:
-            in_pieces = -(-self.batch_size // self.comm.size) > _STEP_ROWS
-            self.exchange = FloatExchange(self.comm, model, in_pieces)
-        else:
-            self.exchange = GridExchange(self.comm, model, self.micro_rows)
-        self.grads, self.sums = self.exchange.grads, self.exchange.sums
-        self.optimizer.prepare(model.params)
-        vectors = {"": model.params} | {f"{name} of ": array for name, array in self.optimizer.state.items()}
-        parts = model.parameter_slices().items()
-        self._replicated = {name + part: vector[where] for name, vector in vectors.items() for part, where in parts}
+        self.exchange.prepare(self.comm, model, self.batch_size, riders=self.exchange.tally.width + 1)
+        self._context.sum_rows = self.exchange.sum_rows
+        self.optimizer.prepare(model.params, model.parameter_slices())
+        self.replica_check.prepare(self.comm, self._replicated())
         self.epoch_steps = -(-len(train) // self.batch_size)
+        self.sums = np.zeros(3)
+        """Of the last step: loss, rows classified correctly, rows."""
         self.epoch_sums = np.zeros(3)
-        """Of the epoch's steps so far: loss, rows classified correctly, rows."""
+        """Of the epoch's steps so far: the same."""
         self.restore(self.epoch, self.step, self.state())
+
+    def __str__(self) -> str:
+        clipped = f", gradients clipped to {self.clip_norm:g}" if self.clip_norm else ""
+        words = f"global batch {self.batch_size}, {self.optimizer}{clipped}, seed {self.seed}"
+        return "; ".join(filter(None, (words, str(self.exchange))))
+
+    def idle_ranks(self) -> str | None:
+        """A sentence, if there are more ranks than micro-shards in a batch, else None."""
+        micro_rows = self.exchange.micro_rows
+        shards = -(-self.batch_size // micro_rows) if micro_rows else self.comm.size
+        if micro_rows is None or self.comm.size <= shards:
+            return None
+        return (
+            f"{self.comm.size - shards} of {self.comm.size} ranks have nothing to do, as a batch of {self.batch_size} "
+            f"rows has {shards} micro-shards of {micro_rows}; see --micro-rows and --batch-size"
+        )
 
     @property
     def steps_made(self) -> int:
@@ -102,25 +113,27 @@ class Trainer:
 
     def state(self) -> dict[str, Array]:
         """By name, the arrays that with `epoch` and `step` decide all that is to come: the trainer's own, no copies."""
+        buffers = {"buffers": self.model.buffers} if self.model.buffers.size else {}
         optimizer = {f"optimizer.{name}": array for name, array in self.optimizer.state.items()}
-        return {"params": self.model.params, "epoch_sums": self.epoch_sums, **optimizer}
+        return {"params": self.model.params, "epoch_sums": self.epoch_sums, **buffers, **optimizer}
 
     def restore(self, epoch: int, step: int, state: Mapping[str, Array]) -> None:
-        """Go on from rank 0's epoch, step and state, as `state` gave it; other ranks' are not looked at. Collective.
+        """Go back to rank 0's epoch, step and state, as `state` gave it; other ranks' are not looked at. Collective.
 
-        To be called after `prepare`. Raises InputError where the arrays are not those of this model and optimizer.
+        To be called after `prepare`. Raises InputError if the arrays are not those of this model and optimizer.
         """
         own = self.state()
         with self.comm.together():
             if self.comm.rank == 0:
                 shapes, theirs = ({k: (v.shape, v.dtype.name) for k, v in arrays.items()} for arrays in (own, state))
                 if shapes != theirs:
-                    raise InputError(f"a state of {theirs} can't be gone on from: this model's is {shapes}")
+                    raise InputError(f"can't resume from a state of {theirs}: this model's is {shapes}")
                 for name, array in own.items():
                     np.copyto(array, state[name])
         for array in own.values():
             self.comm.broadcast_(array)
         self.epoch, self.step = self.comm.broadcast((epoch, step))
+        self.optimizer.steps = self.steps_made
 
     def fit(
         self, train: Dataset, valid: Dataset, epochs: int, on_step: Callable[[int], None] = lambda rows: None
@@ -154,12 +167,12 @@ class Trainer:
         """What is left of one pass over all rows in their order; `epoch_sums` then has loss, correct and rows."""
         reader = Reader(train, self.model.dtype)
         order = epoch_order(len(train), self.seed, self.epoch + 1)
-        with np.errstate(over="ignore", invalid="ignore"):  # said by DivergedError
+        with np.errstate(over="ignore", invalid="ignore"):  # DivergedError says it
             for batch in batches(order[self.step * self.batch_size :], self.batch_size):
                 self.train_step(reader, batch)
                 self.step += 1
                 self.epoch_sums += self.sums
-                if self.steps_made % self.check_every == 0:
+                if self.steps_made % self.replica_check.every == 0:
                     self.check_replicas()
                 on_step(len(batch))
                 if self.stopping:
@@ -169,59 +182,87 @@ class Trainer:
 
     def train_step(self, reader: Reader, batch: Array) -> None:
         """One update from the rows of a global batch, given by their numbers (b,); this rank takes its share."""
-        for rows in self._pieces(batch, _STEP_ROWS):
+        exchange, tally = self.exchange, self.exchange.tally
+        riders = np.zeros(tally.width + 1, tally.dtype)
+        counts, stops = riders[:-1], riders[-1:]
+        for first, rows in self._pieces(batch, len(batch) if self.model.joins_rows else exchange.piece_rows):
             X, y = self._read(reader, rows)
-            losses, right = self.loss.forward(self.model.forward(X, training=True), y, len(rows))
+            context = self._of_these_rows(first, len(rows), len(batch))
+            losses, right = self.loss.forward(self.model.forward(X, context), y, len(rows))
             self.model.backward(self.loss.backward(len(batch)))
-            self.exchange.add_piece(losses, right)
+            exchange.add_gradients(len(rows))
+            counts += tally.count(losses, right)
+        stops[0] = self.stop
         self.sums_begun += 1
-        self.stopping = self.exchange.sum_up(self.stop)
+        riders[...] = exchange.sum(riders)
         self.sums_ended += 1
+        self.sums, self.stopping = tally.figures(counts), bool(stops[0])
         self._check_and_clip()
-        self.optimizer.step(self.model.params, self.grads)
+        self.optimizer.step(self.model.params, exchange.grads)
+
+    def _of_these_rows(self, first: int, rows: int, global_rows: int) -> Context:
+        """What layers may know of so many rows of a batch, from the first on. One object, used again for each piece."""
+        context = self._context
+        context.step, context.first_row, context.rows, context.global_rows = self.steps_made, first, rows, global_rows
+        return context
 
     def _check_and_clip(self) -> None:
         """Raise DivergedError, on every rank, unless loss and gradient are finite; scale a large gradient down."""
-        what = self.exchange.not_finite()
+        grads, what = self.exchange.grads, self.exchange.not_finite(float(self.sums[0]))
         if what is not None:
             raise DivergedError(
                 f"{what} in epoch {self.epoch + 1}, step {self.step + 1}, at learning rate "
                 f"{self.optimizer.lr:g}; the update was not made. Lower --lr, or set --clip-norm"
             )
         if self.clip_norm is not None:
-            norm = float(np.linalg.norm(self.grads.astype(np.float64)))
+            norm = float(np.linalg.norm(grads.astype(np.float64)))
             if norm > self.clip_norm:
-                np.multiply(self.grads, self.clip_norm / norm, out=self.grads)
+                np.multiply(grads, self.clip_norm / norm, out=grads)
 
     def evaluate(self, data: Dataset) -> Array:
         """Loss, correct and rows, summed over all rows and ranks: no row is padded in or counted twice."""
-        reader, exchange = Reader(data, self.model.dtype), self.exchange
-        sums = exchange.row_sums(np.zeros(0), np.zeros(0))
-        for rows in self._pieces(np.arange(len(data)), _EVALUATE_ROWS):
+        reader, tally = Reader(data, self.model.dtype), self.exchange.tally
+        sums = np.zeros(tally.width, tally.dtype)
+        for _, rows in self._pieces(np.arange(len(data)), _EVALUATE_ROWS):
             X, y = self._read(reader, rows)
-            sums += exchange.row_sums(*self.loss.forward(self.model.forward(X), y, len(rows)))
+            sums += tally.count(*self.loss.forward(self.model.forward(X, EVALUATION), y, len(rows)))
         self.comm.allreduce_(sums)
-        return exchange.figures(sums)
+        return tally.figures(sums)
 
-    def _pieces(self, rows: Array, most: int) -> Iterator[Array]:
-        """This rank's share of some rows, a piece at a time: of about so many rows at most, in whole micro-shards."""
-        rank, size, micro_rows = self.comm.rank, self.comm.size, self.micro_rows
-        if micro_rows is None:
-            return batches(rows[share(len(rows), rank, size)], most)
-        mine = share(-(-len(rows) // micro_rows), rank, size)
-        most = max(1, most // micro_rows) * micro_rows
-        return batches(rows[mine.start * micro_rows : mine.stop * micro_rows], most)
+    def _pieces(self, rows: Array, most: int) -> Iterator[tuple[int, Array]]:
+        """This rank's share of some rows, a piece at a time: of at most so many rows, but at least one micro-shard.
+
+        With each piece comes the place of its first row among the rows. A rank whose share is empty gets one empty
+        piece, so that all ranks call the layers.
+        """
+        unit = self.exchange.micro_rows or 1
+        mine = share(-(-len(rows) // unit), self.comm.rank, self.comm.size)
+        start, stop = mine.start * unit, min(mine.stop * unit, len(rows))
+        for first in range(start, max(stop, start + 1), max(1, most // unit) * unit):
+            yield first, rows[first : min(first + max(1, most // unit) * unit, stop)]
 
     def _read(self, reader: Reader, rows: Array) -> tuple[Array, Array]:
         """X and y of the rows; in micro-shards if need be, a short last one filled up with some of the rows again."""
-        if self.micro_rows is None:
+        if self.exchange.micro_rows is None:
             return reader.read(rows)
-        X, y = reader.read(np.resize(rows, -(-len(rows) // self.micro_rows) * self.micro_rows))
-        return X.reshape(-1, self.micro_rows, *X.shape[1:]), y
+        shape = (-(-len(rows) // self.exchange.micro_rows), self.exchange.micro_rows)
+        X, y = reader.read(np.resize(rows, shape).reshape(-1))
+        return X.reshape(*shape, *X.shape[1:]), y
 
     def check_replicas(self) -> None:
         """Raise ReplicaError, on every rank, unless weights and optimizer state are the same bits everywhere."""
-        check_replicas(self.comm, self._replicated, f"in epoch {self.epoch + 1}, after step {self.step},")
+        self.replica_check.compare(f"in epoch {self.epoch + 1}, after step {self.step},")
+
+    def _replicated(self) -> dict[str, Array]:
+        """What all ranks hold alike, by names for people: vectors parameter by parameter, other arrays as they are."""
+        arrays = {"": self.model.params} | {f"{name} of ": array for name, array in self.optimizer.state.items()}
+        parts: dict[str, Array] = {}
+        for name, array in arrays.items():
+            if array.shape == self.model.params.shape:
+                parts |= {name + part: array[where] for part, where in self.model.parameter_slices().items()}
+            else:
+                parts[f"{name}the optimizer"] = array
+        return parts | ({"buffers": self.model.buffers} if self.model.buffers.size else {})
 
 
 def _means(sums: Array) -> tuple[float, float]:

@@ -4,12 +4,12 @@ import sys
 
 import numpy as np
 
-from ddp_numpy import SGD, Dense, ReLU, Sequential, Trainer, load_data, world
+from ddp_numpy import SGD, Dense, ReLU, ReplicaCheck, Sequential, Trainer, load_data, world
 
 comm = world()
 train, valid = load_data(sys.argv[1], comm)
 model = Sequential(Dense(8), ReLU(), Dense(train.classes))
-trainer = Trainer(model, SGD(0.1, momentum=0.5), comm, check_every=4)
+trainer = Trainer(model, SGD(0.1, momentum=0.5), comm, replica_check=ReplicaCheck(every=4))
 
 
 def after_step(rows: int) -> None:

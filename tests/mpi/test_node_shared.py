@@ -9,7 +9,7 @@ from tables import classified_rows, write_csv
 
 from ddp_numpy import load_model
 
-# Every rank writes numbers of its own into a vector of `empty`, and compares their sum with one in float64.
+# Every rank writes numbers of its own into a summed vector, and compares their sum with one in float64.
 SUM = """
 import hashlib, sys
 import numpy as np
@@ -17,12 +17,13 @@ from ddp_numpy import world
 comm = world()
 for dtype in (np.float32, np.float64):
     for n in (1, 2, 3, 7, 1000, 109_389):
-        x = comm.empty(n, dtype)
+        vector = comm.summed_vector(n, dtype)
+        x = vector.array
         for repeat in range(3):
             streams = [np.random.default_rng((rank, n, repeat)) for rank in range(comm.size)]
             parts = [stream.standard_normal(n).astype(dtype) for stream in streams]
             x[...] = parts[comm.rank]
-            comm.allreduce_(x)
+            vector.sum()
             expected = np.sum(parts, axis=0, dtype=np.float64)
             np.testing.assert_allclose(x, expected, rtol=0, atol=comm.size * 4 * np.finfo(dtype).eps)
             digests = comm.broadcast(comm.gather(hashlib.sha256(x.tobytes()).hexdigest()))
@@ -39,6 +40,52 @@ def test_sums_are_right_and_the_same_on_all_ranks(ranks: int, tmp_path: Path) ->
     job = run_job(ranks, "-c", SUM, cwd=tmp_path)
     assert job.status == 0, job.err
     assert job.out == "node-shared memory\n" * ranks
+
+
+# A part of a vector is summed, and the rest of it is left alone; its parts one after another are the whole.
+PARTS = """
+import numpy as np
+from ddp_numpy import world
+comm = world()
+n, size = 1001, comm.size
+vector = comm.summed_vector(n, np.float64)
+for part in (slice(0, 1), slice(1, 500), slice(500, 501), slice(501, 501), slice(501, n)):
+    vector.array[...] = before = np.arange(n) * (comm.rank + 1.0)
+    vector.sum(part)
+    expected = before.copy()
+    expected[part] = np.arange(n)[part] * (size * (size + 1) / 2)
+    np.testing.assert_array_equal(vector.array, expected)
+"""
+
+
+@pytest.mark.parametrize("ranks", [None, 2, 3])
+def test_a_part_is_summed_alone(ranks: int | None, tmp_path: Path) -> None:
+    job = run_job(ranks, "-c", PARTS, cwd=tmp_path)
+    assert job.status == 0, job.err
+
+
+# Every rank makes vectors one after another, and says how much memory it shares with others.
+FREED = """
+import sys
+import numpy as np, psutil
+from ddp_numpy import world
+comm = world()
+shared = []
+for _ in range(12):
+    vector = comm.summed_vector(1_000_000, np.float64)
+    vector.array[...] = 1
+    vector.sum()
+    assert (vector.array == comm.size).all()
+    shared.append(psutil.Process().memory_info().shared)
+    vector.free()
+sys.stdout.write(f"{(shared[-1] - shared[0]) / 8e6}\\n")
+"""
+
+
+def test_memory_that_is_freed_is_used_again(tmp_path: Path) -> None:
+    job = run_job(2, "-c", FREED, cwd=tmp_path)
+    assert job.status == 0, job.err
+    assert all(float(vectors) < 2 for vectors in job.out.split()), "of 12 vectors not even 2 are kept"
 
 
 def test_the_same_ranks_give_the_same_bits_again(tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ def test_collectives(tmp_path: Path) -> None:
         3,
         "-c",
         "import numpy as np; from ddp_numpy import world; comm = world()\n"
-        "x = comm.empty(5, np.float32); x[:] = comm.rank + 1; comm.allreduce_(x); assert (x == 6).all()\n"
+        "vector = comm.summed_vector(5, np.float32); x = vector.array\n"
+        "x[:] = comm.rank + 1; vector.sum(); assert (x == 6).all()\n"
         "x[:] = comm.rank; comm.broadcast_(x, 2); assert (x == 2).all()\n"
         "assert comm.broadcast({'a': comm.rank}, 1) == {'a': 1}\n"
         "assert comm.gather(comm.rank * 2, 1) == ([0, 2, 4] if comm.rank == 1 else None)\n"

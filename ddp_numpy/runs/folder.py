@@ -1,4 +1,4 @@
-"""The folder that a run leaves behind: its options, metrics, checkpoints and model. Rank 0 alone has one."""
+"""The folder that a run leaves behind: its options, metrics, checkpoints and model. Rank 0 alone writes it."""
 
 import contextlib
 import dataclasses
@@ -6,93 +6,70 @@ import datetime
 import errno
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import tomli_w
 
-from ddp_numpy.runs.model_file import save_model
-from ddp_numpy.runs.snapshot import Snapshot, read_snapshot
-from ddp_numpy.runs.store import CheckpointStore, newest_snapshot
-from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.errors import DivergedError, InputError, Interrupted
 from ddp_numpy.base.files import FolderLock, atomic_write, remove_temporaries
-from ddp_numpy.training.metrics import Epoch
+from ddp_numpy.base.threads import blas
 from ddp_numpy.nn import Sequential
+from ddp_numpy.runs.model_file import save_model
+from ddp_numpy.runs.resume import CHECKPOINTS, Complaint, Start
+from ddp_numpy.runs.snapshot import Snapshot
+from ddp_numpy.runs.store import CheckpointStore
+from ddp_numpy.settings import Settings
+from ddp_numpy.training.metrics import Epoch
+from ddp_numpy.training.trainer import Trainer
 
-METRICS, CONFIG, CHECKPOINTS, MODEL = "metrics.jsonl", "config.toml", "checkpoints", "model.npz"
-
-Complaint = Callable[[str], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Start:
-    """What a run goes on from."""
-
-    folder: Path | None
-    """Of the run; None for a new one named after the time."""
-    snapshot: Snapshot | None
-    """Where training stands; None at its beginning."""
-    path: Path | None = None
-    """The file that the snapshot was read from."""
-    again: bool = False
-    """Whether the folder may hold a run already: the one that is gone on with."""
+METRICS, CONFIG, MODEL = "metrics.jsonl", "config.toml", "model.npz"
 
 
-def find_start(resume: str | None, out: Path | None, complaint: Complaint) -> Start:
-    """What --resume and --out mean. Changes nothing. Raises InputError where there is nothing whole to go on from.
+class NoRecord:
+    """What ranks other than rank 0 have in place of a RunFolder: they write nothing."""
 
-    resume: "auto", the newest checkpoint of out, or the beginning if there is none yet; the path of a run's folder
-    or of a checkpoint; or None. complaint: called with a line for each damaged checkpoint that is passed over.
-    """
-    if resume is None:
-        return Start(out, None)
-    if resume == "auto":
-        if out is None:
-            raise InputError("--resume auto: give the --out of the run to go on with")
-        found = _newest(out, complaint)
-        return Start(out, found[1], found[0], again=True) if found else Start(out, None, again=True)
-    path = Path(resume)
-    if path.is_dir():
-        found = _newest(path, complaint)
-        if found is None:
-            raise InputError(f"--resume {path}: has no {CHECKPOINTS} to go on from")
-        path, home = found[0], path
-    else:
-        found, home = (path, read_snapshot(path)), path.absolute().parent.parent
-    again = out is None or (out.exists() and home.exists() and out.samefile(home))
-    return Start(out or home, found[1], path, again)
+    def after_step(self, trainer: Trainer) -> None:
+        """Do nothing."""
 
+    def after_epoch(self, trainer: Trainer, epoch: Epoch) -> None:
+        """Do nothing."""
 
-def _newest(folder: Path, complaint: Complaint) -> tuple[Path, Snapshot] | None:
-    found = newest_snapshot(folder / CHECKPOINTS, complaint)
-    if found is None and any((folder / CHECKPOINTS).glob("*.npz")):
-        raise InputError(f"{folder / CHECKPOINTS}: no checkpoint there is whole; choose another --out to begin anew")
-    return found
+    def finish(self, model: Sequential) -> None:
+        """Do nothing."""
+
+    def __enter__(self) -> "NoRecord":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 class RunFolder:
-    """A run's folder, locked against other jobs while it is written to."""
+    """A run's folder, locked against other jobs while it is written to. As a context it is closed at the end."""
 
-    def __init__(
-        self, start: Start, options: dict[str, Any], facts: dict[str, Any], keep: int | None, complaint: Complaint
-    ) -> None:
+    def __init__(self, start: Start, settings: Settings, identity: dict[str, Any], complaint: Complaint) -> None:
         """Make or open it, and write the options.
 
-        facts: what checkpoints are to tell, besides the options, to whoever goes on with the run; keep: as of
-        CheckpointStore; complaint: told of what can't be written, from any thread. Raises InputError where the folder
-        can't be written, or holds another run, or another job writes to it.
+        identity: as `resume.identity` returns it, for checkpoints to keep; complaint: told of what can't be written,
+        from any thread. Raises InputError if the folder can't be written, or holds another run, or another job writes
+        to it.
         """
         self.path = start.folder or _unused_folder(Path("runs"))
+        self._epochs = settings.training.epochs
+        self._every, self._unit = settings.output.checkpoint_every
         self._complaint = complaint
         self._unwritten = ""
         best = start.snapshot.facts["best"] if start.snapshot else None
-        self._facts = {"options": options, "best": best, **facts}
+        options = settings.recorded()
+        self._facts: dict[str, Any] = {"options": options, "best": best, "trajectory": identity, "blas": blas()[0]}
+        keep = None if settings.output.keep == "all" else settings.output.keep
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(self.path)
             try:
-                if not start.again:
+                if not start.may_hold_run:
                     self._refuse_another_run()
                 remove_temporaries(self.path)  # of a run that was killed
                 with atomic_write(self.path / CONFIG) as file:
@@ -106,6 +83,18 @@ class RunFolder:
             raise InputError(
                 f"{self.path}: can't write there: {error.strerror or error}; choose another --out"
             ) from error
+
+    def after_step(self, trainer: Trainer) -> None:
+        """Save a checkpoint every so many steps, and when training is about to stop."""
+        if trainer.stopping or (self._unit == "steps" and trainer.steps_made % self._every == 0):
+            self.save(Snapshot(trainer.epoch, trainer.step, trainer.state()), trainer.steps_made)
+
+    def after_epoch(self, trainer: Trainer, epoch: Epoch) -> None:
+        """Add a line to the metrics. Save a checkpoint of the best and of the last epoch, and every so many epochs."""
+        best = self.add_epoch(epoch)
+        last = epoch.number == self._epochs
+        if best or last or (self._unit == "epochs" and epoch.number % self._every == 0):
+            self.save(Snapshot(trainer.epoch, trainer.step, trainer.state()), trainer.steps_made, best)
 
     def add_epoch(self, epoch: Epoch) -> bool:
         """Add a line to the metrics, and return whether no epoch before was better by validation accuracy.
@@ -138,7 +127,7 @@ class RunFolder:
         return f"Go on with --resume auto --out {self.path}"
 
     def finish(self, model: Sequential) -> None:
-        """Write the trained model and all that is not written yet. Raises InputError where that can't be."""
+        """Write the trained model, and all that is not written yet. Raises InputError if that can't be."""
         save_model(model, self.path / MODEL)
         try:
             self._append_unwritten()
@@ -149,6 +138,21 @@ class RunFolder:
         """Finish writing checkpoints, and let other jobs in."""
         self._checkpoints.close()
         self._lock.release()
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if isinstance(error, Interrupted | DivergedError):
+                raise type(error)(f"{error}. {self.how_to_go_on()}") from error
+        finally:
+            self.close()
+
+    def __str__(self) -> str:
+        return str(self.path)
 
     def _refuse_another_run(self) -> None:
         for name in (METRICS, MODEL, CHECKPOINTS):

@@ -1,0 +1,181 @@
+"""How an option is declared: as a field of a frozen dataclass, checked when an object of it is made."""
+
+import dataclasses
+import enum
+import math
+from typing import Any, ClassVar, TypeAlias, TypeVar
+
+import click
+
+from ddp_numpy.base.errors import InputError
+
+T = TypeVar("T")
+ParamType: TypeAlias = "click.ParamType[Any]"  # in quotes: it is generic only in the newest Click
+
+
+class Change(enum.Enum):
+    """What it means for a resumed run if an option is given another value than the run had."""
+
+    RESULT = "refused"  # the run would not end as it would have ended
+    RUN = "allowed"  # the run's own value is taken if the option is not given
+    MACHINE = "new"  # the run's own value is never taken: each start says it anew
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option. Its name is the key in a TOML file, and with two dashes in front the command line's."""
+
+    name: str
+    attribute: str
+    """Of the settings object that holds its value."""
+    type: ParamType
+    default: Any
+    help: str
+    change: Change
+    recorded: bool
+    """Whether config.toml and checkpoints keep it."""
+    metavar: str | None
+    shown_default: str | None
+    """In words, if the default is not one value."""
+
+    def check(self, value: Any) -> Any:
+        """The value in the option's type. Raises InputError with the option's name if it is not allowed."""
+        if value is None and self.default is None:
+            return None
+        try:
+            # As text, so that 2.5 is no whole number and true no 1, just as on the command line.
+            text = list(map(as_text, value)) if self._has_parts(value) else as_text(value)
+            return self.type.convert(text, None, None)
+        except click.BadParameter as error:
+            raise InputError(f"{self.name}: {error.message.rstrip('.')}") from None
+
+    def record(self, value: Any) -> Any:
+        """The value as TOML and JSON can hold it; `check` takes it back."""
+        if self._has_parts(value):
+            return list(value)
+        return value if isinstance(value, bool | int | float) else as_text(value)
+
+    def _has_parts(self, value: Any) -> bool:
+        return self.type.arity > 1 and isinstance(value, list | tuple)
+
+
+class Whole(click.IntRange):
+    """A whole number in a range."""
+
+    name = "integer"
+
+
+class Real(click.FloatRange):
+    """A finite number in a range."""
+
+    name = "float"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        number: float = super().convert(value, param, context)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, context)
+        return number
+
+
+class Widths(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest Click
+    """Whole numbers above 0, with commas between: 128,64. Nothing at all is no hidden layer."""
+
+    name = "integers"
+    words = "whole numbers above 0, with commas between"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
+        text = as_text(value)
+        if not all(part.isdecimal() and int(part) > 0 for part in text.split(",") if text):
+            self.fail(f"{text!r} is not a list of whole numbers above 0, like 128,64", param, context)
+        return tuple(map(int, text.split(","))) if text else ()
+
+
+class CountOrAll(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest Click
+    """A whole number above 0, or the word all."""
+
+    name = "integer"
+    words = "whole number, above 0; all"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int | str:
+        text = as_text(value)
+        if text != "all" and not (text.isdecimal() and int(text) > 0):
+            self.fail(f"{value!r} is neither a whole number above 0 nor all", param, context)
+        return text if text == "all" else int(text)
+
+
+def positive() -> Real:
+    """A finite number above 0."""
+    return Real(min=0, min_open=True)
+
+
+def count() -> Whole:
+    """A whole number above 0."""
+    return Whole(min=1)
+
+
+def option(
+    default: Any,
+    type: ParamType,
+    help: str = "",
+    *,
+    name: str | None = None,
+    change: Change = Change.RESULT,
+    recorded: bool = True,
+    metavar: str | None = None,
+    shown_default: str | None = None,
+) -> Any:
+    """Declare an option as a field of a Group.
+
+    name: with dashes, if it is not the field's. change: RESULT unless said otherwise, so that an option whose author
+    forgets to say it can't let a resumed run take another path.
+    """
+    facts = {"type": type, "help": help, "change": change, "recorded": recorded, "metavar": metavar}
+    return dataclasses.field(default=default, metadata=facts | {"name": name, "shown_default": shown_default})
+
+
+class Group:
+    """Options that --help shows together, under the name of the class.
+
+    A subclass declares them as fields, and becomes a frozen dataclass by `group`. Its objects check their values when
+    they are made: they raise InputError for one that is not allowed.
+    """
+
+    options: ClassVar[tuple[Option, ...]]
+
+    def __post_init__(self) -> None:
+        for option in self.options:
+            object.__setattr__(self, option.attribute, option.check(getattr(self, option.attribute)))
+
+
+def group(cls: type[T]) -> type[T]:
+    """Make a Group's class a frozen dataclass, and list its options."""
+    made = dataclasses.dataclass(frozen=True)(cls)
+    options = []
+    for field in dataclasses.fields(made):  # type: ignore[arg-type]
+        facts = dict(field.metadata)
+        name = facts.pop("name") or field.name.replace("_", "-")
+        options.append(Option(name=name, attribute=field.name, default=field.default, **facts))
+    made.options = tuple(options)  # type: ignore[attr-defined]
+    return made
+
+
+def as_text(value: Any) -> str:
+    """A value as a person would type it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def allowed(type: ParamType) -> str:
+    """The values that a type allows, in words."""
+    if isinstance(type, click.Tuple):
+        return "; ".join(map(allowed, type.types))
+    if isinstance(type, click.Choice):
+        return ", ".join(map(str, type.choices))
+    if isinstance(type, Whole | Real):
+        words = ["whole number" if isinstance(type, Whole) else "number"]
+        words.append(f"above {type.min:g}" if type.min_open else f"{type.min:g} or more")
+        if type.max is not None:
+            words.append(f"below {type.max:g}" if type.max_open else f"{type.max:g} or less")
+        return ", ".join(words)
+    if isinstance(type, Widths | CountOrAll):
+        return type.words
+    return {click.BOOL: "true, false", click.STRING: "text"}.get(type, "path")

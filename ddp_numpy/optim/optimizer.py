@@ -1,0 +1,94 @@
+"""What every optimizer has: hyperparameters, state, groups of parameters, and an update of any run of the vectors."""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy.typing as npt
+
+from ddp_numpy.base.errors import InputError
+
+Array = npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Parameters for which some hyperparameters have values of their own."""
+
+    chooses: Callable[[str], bool]
+    """By a parameter's name, like "b of layer 1 (Dense)": whether it belongs to the group."""
+    hyper: Mapping[str, float]
+    """The hyperparameters that differ, and their values."""
+
+
+class Optimizer(abc.ABC):
+    """Updates parameters in place, as their gradients say.
+
+    A subclass keeps everything that it remembers from one update to the next in `state`: then checkpoints hold it
+    whole, and the ranks compare it with one another.
+    """
+
+    def __init__(self, hyper: Mapping[str, float], groups: Sequence[Group] = ()) -> None:
+        """hyper: the hyperparameters by name, "lr" among them. groups: the first that chooses a parameter counts.
+
+        Raises InputError for a group with a hyperparameter that the optimizer does not have.
+        """
+        self.hyper, self.groups = dict(hyper), groups
+        for name in {name for group in groups for name in group.hyper} - self.hyper.keys():
+            raise InputError(f"a group sets {name!r}, but {type(self).__name__} has only {', '.join(self.hyper)}")
+        self.steps = 0
+        """How many updates were made. A resumed run counts on from where it was."""
+        self.state: dict[str, Array] = {}
+        """What is remembered, by name: vectors (P,), arrays of other shapes, and numbers as arrays without a dimension.
+
+        `make_state` makes the arrays; an update writes into them, and never puts another array in their place.
+        """
+        self._parameters: list[tuple[slice, Mapping[str, float]]] = []
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of parameters that are in no group with one of its own."""
+        return self.hyper["lr"]
+
+    def prepare(self, params: Array, parameters: Mapping[str, slice]) -> None:
+        """Make the state for parameters (P,), of which each has a name and a slice."""
+        self.steps = 0
+        self.state = self.make_state(params)
+        self._parameters = [
+            (part, next((group.hyper for group in self.groups if group.chooses(name)), {}))
+            for name, part in parameters.items()
+        ]
+
+    @abc.abstractmethod
+    def make_state(self, params: Array) -> dict[str, Array]:
+        """The state before the first update of parameters (P,)."""
+
+    @abc.abstractmethod
+    def update(self, params: Array, grads: Array, state: Mapping[str, Array], hyper: Mapping[str, float]) -> None:
+        """Update a run of the parameters, (n,), in place; may use its gradients up.
+
+        state: of the vectors in `state` the same run; arrays of other shapes are left out.
+        """
+
+    def step(self, params: Array, grads: Array, runs: Sequence[slice] | None = None) -> None:
+        """One update of parameters (P,) with gradients (P,) of the same dtype, or of some runs of them.
+
+        Uses the gradients up. A run is a slice with numbers for start and stop, and a step of 1.
+        """
+        self.steps += 1
+        if runs is None and not self.groups:
+            self.update(params, grads, self.state, self.hyper)
+            return
+        vectors = {name: array for name, array in self.state.items() if array.shape == params.shape}
+        for part, own in self._parts(runs or [slice(0, params.size)]):
+            views = {name: vector[part] for name, vector in vectors.items()}
+            self.update(params[part], grads[part], views, {**self.hyper, **own})
+
+    def _parts(self, runs: Sequence[slice]) -> Iterator[tuple[slice, Mapping[str, float]]]:
+        """The runs cut where one group's parameters end, with each piece's own hyperparameters."""
+        for run in runs:
+            for part, own in self._parameters:
+                start, stop = max(part.start, run.start), min(part.stop, run.stop)
+                if start < stop:
+                    yield slice(start, stop), own

@@ -1,0 +1,215 @@
+"""Every option of training, declared once: name, type, range, default, group, help, and what a change of it means.
+
+All else that knows of options is made from these declarations: the command line and its --help, the keys of --config
+and of config.toml, what a resumed run may change and what its checkpoint brings along, and docs/options.md, which
+`python -m ddp_numpy.settings` prints.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.options import (
+    Change,
+    CountOrAll,
+    Group,
+    Option,
+    Real,
+    Whole,
+    Widths,
+    allowed,
+    as_text,
+    count,
+    group,
+    option,
+    positive,
+)
+
+
+@group
+class Data(Group):
+    """Which rows train, and which validate.
+
+    A change is judged by the training rows themselves: a checkpoint holds their checksum.
+    """
+
+    source: str = option(
+        "digits", click.STRING, name="data", metavar="SOURCE", change=Change.RUN,
+        help="digits (bundled), mnist (downloaded once), a .csv, .csv.gz or .npz file, or a folder of IDX files.",
+    )  # fmt: skip
+    label_column: str | None = option(
+        None, click.STRING, "Of a CSV file; else the one named label, else the first.", metavar="NAME",
+        change=Change.RUN,
+    )  # fmt: skip
+    valid_fraction: float = option(
+        0.2, Real(0, 1, min_open=True, max_open=True), change=Change.RUN,
+        help="Share of the rows held out for validation where the data has no split of its own.",
+    )  # fmt: skip
+    divisor: float | None = option(
+        None, positive(), "What features are divided by; else 255 if all are whole numbers 0..255, else 1.",
+        change=Change.RUN,
+    )  # fmt: skip
+
+
+@group
+class Model(Group):
+    """The network."""
+
+    hidden: tuple[int, ...] = option((128, 64), Widths(), "Widths of the hidden ReLU layers.")
+    dtype: Literal["float32", "float64"] = option(
+        "float32", click.Choice(["float32", "float64"]), "Of weights and arithmetic."
+    )  # fmt: skip
+
+
+@group
+class Training(Group):
+    """How it is trained."""
+
+    epochs: int = option(20, count(), "How often all rows are trained on.", change=Change.RUN)
+    batch_size: int = option(64, count(), "The global batch, whatever the number of ranks.")
+    lr: float = option(0.01, positive(), "Learning rate of SGD.")
+    momentum: float = option(0.0, Real(0, 1, max_open=True), "How much of its last update SGD keeps.")
+    clip_norm: float | None = option(None, positive(), "Scale larger gradients down to this Euclidean norm.")
+    seed: int = option(1, Whole(min=0), "Of the split, the first weights, the order.")
+    comm: Literal["auto", "node-shared", "allreduce"] = option(
+        "auto", click.Choice(["auto", "node-shared", "allreduce"]), change=Change.MACHINE,
+        help="How ranks sum gradients: in memory that a node's ranks share, or by MPI's Allreduce.",
+    )  # fmt: skip
+    reproducible: bool = option(False, click.BOOL, "The same weights to the last bit on any number of ranks.")
+    micro_rows: int | None = option(
+        None, count(), shown_default="16; an eighth of a larger batch than 128, 128 at most",
+        help="Of --reproducible: the rows that are multiplied together, whatever the number of ranks.",
+    )  # fmt: skip
+    check_replicas: int = option(
+        100, count(), metavar="N", change=Change.RUN,
+        help="Compare a hash of weights and optimizer state between ranks every N steps.",
+    )  # fmt: skip
+    stall_timeout: float = option(
+        300.0, positive(), metavar="S", change=Change.MACHINE,
+        help="End the job when a rank is silent, or late for a step, for so many seconds.",
+    )  # fmt: skip
+
+
+@group
+class Output(Group):
+    """What the run leaves behind, and what it is resumed from."""
+
+    out: Path | None = option(
+        None, click.Path(path_type=Path), metavar="FOLDER", shown_default="runs/<time>", change=Change.RUN,
+        recorded=False, help="Gets metrics.jsonl, config.toml, checkpoints and model.npz.",
+    )  # fmt: skip
+    checkpoint_every: tuple[int, Literal["steps", "epochs"]] = option(
+        (1, "epochs"), click.Tuple([count(), click.Choice(["steps", "epochs"])]), metavar="N steps|epochs",
+        change=Change.RUN, help="How often to write down all that is needed to go on.",
+    )  # fmt: skip
+    keep: int | Literal["all"] = option(
+        3, CountOrAll(), metavar="N|all", change=Change.RUN,
+        help="Newest checkpoints to keep, besides the best; all: wait for a slow disk, too, rather than leave one out.",
+    )  # fmt: skip
+    resume: str | None = option(
+        None, click.STRING, metavar="auto|PATH", change=Change.MACHINE, recorded=False,
+        help="Go on from the newest checkpoint of --out, if there is one, or from a run's folder or a checkpoint.",
+    )  # fmt: skip
+    quiet: bool = option(False, click.BOOL, "Print nothing but errors.", change=Change.MACHINE, recorded=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All options of a training run, by group."""
+
+    data: Data = dataclasses.field(default_factory=Data)
+    model: Model = dataclasses.field(default_factory=Model)
+    training: Training = dataclasses.field(default_factory=Training)
+    output: Output = dataclasses.field(default_factory=Output)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Settings":
+        """The settings with these values, by the options' names, and defaults for all others.
+
+        Raises InputError for a name that is no option's, and for a value that is not allowed.
+        """
+        for name in values:
+            if name not in OPTIONS:
+                raise InputError(f"unknown key {name!r}; the keys are {', '.join(sorted(OPTIONS))}")
+        groups = {
+            name: kind(**{option.attribute: values[option.name] for option in kind.options if option.name in values})
+            for name, kind in GROUPS.items()
+        }
+        return cls(**groups)
+
+    def values(self) -> dict[str, Any]:
+        """All values by the options' names."""
+        groups = [(getattr(self, name), kind.options) for name, kind in GROUPS.items()]
+        return {option.name: getattr(group, option.attribute) for group, options in groups for option in options}
+
+    def recorded(self) -> dict[str, Any]:
+        """The values as config.toml and checkpoints keep them: from any folder, `of` makes the same settings again."""
+        values = {
+            name: OPTIONS[name].record(value)
+            for name, value in sorted(self.values().items())
+            if OPTIONS[name].recorded and value is not None
+        }
+        path = Path(self.data.source)
+        if self.data.source not in ("digits", "mnist") and path.exists():
+            values["data"] = str(path.resolve())
+        return values
+
+    def resuming(self, before: Mapping[str, Any], given: set[str]) -> "Settings":
+        """These settings, with the resumed run's values for options that are not given anew.
+
+        before: what `recorded` returned for that run; given: names of options.
+        """
+        kept = {name for name, option in OPTIONS.items() if option.change is not Change.MACHINE} - given
+        return Settings.of(self.values() | {name: value for name, value in before.items() if name in kept})
+
+    def changed(self, before: Mapping[str, Any]) -> list[str]:
+        """What would change the result of the run that is resumed, in words. before: as in `resuming`.
+
+        An option that the run's version did not have yet counts as its default.
+        """
+        changes = []
+        for name, now in self.values().items():
+            option = OPTIONS[name]
+            was = option.check(before.get(name, option.default))
+            if option.change is Change.RESULT and was != now:
+                changes.append(f"--{name} was {as_text(was)}, now {as_text(now)}")
+        return changes
+
+
+GROUPS: dict[str, Any] = {field.name: field.default_factory for field in dataclasses.fields(Settings)}
+"""The groups' classes, by their names in Settings. The class's own name is the title in --help."""
+OPTIONS: dict[str, Option] = {option.name: option for kind in GROUPS.values() for option in kind.options}
+"""All options by name."""
+
+
+def reference() -> str:
+    """All options as Markdown tables."""
+    lines = [
+        "# Options of training",
+        "",
+        "Each option may stand on the command line of `python -m ddp_numpy.train`, or as a key of the TOML file that",
+        "`--config FILE.toml` names; the command line wins. The last column says what happens if `--resume` is given",
+        "together with another value than the run had: *refused*, because the result would be another; *allowed*, and",
+        "if the option is not given the run's own value is taken; *new*, because each start says it anew. The data may",
+        "move, and may be read in another way, as long as the training rows stay the same.",
+    ]
+    for kind in GROUPS.values():
+        lines += ["", f"## {kind.__name__}", "", "| option | TOML key | default | range | meaning | on resume |"]
+        lines.append("| --- | --- | --- | --- | --- | --- |")
+        for declared in kind.options:
+            default = declared.shown_default or ""
+            if declared.default is not None:
+                default = f"`{json.dumps(declared.record(declared.default))}`"  # as TOML has it, too
+            words = [allowed(declared.type), declared.help, declared.change.value]
+            cells = [f"`--{declared.name}`", f"`{declared.name}`", default, *words]
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(reference(), end="")
