@@ -1,4 +1,4 @@
 """Starts jobs: one command over the mpirun of MPICH, Open MPI or Intel MPI, and Slurm's srun.
 
-Imports neither MPI nor NumPy: what it needs of a job it learns from the outside.
+The launcher imports neither MPI nor NumPy: it learns what it needs to know about a job from outside the job.
 """

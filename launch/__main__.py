@@ -21,8 +21,8 @@ from launch.options import THREADS_VARIABLE, Launch, check_module, job_options, 
 from launch.restart import Restarts, out_folder, resuming
 from launch.sbatch import Allocation, script
 
-# The status of a job that lost a rank to a signal: MPICH's mpirun gives the signal, or 255 where it has several hosts
-# to clear; others give 128 more.
+# The exit statuses of mpirun if a signal killed a rank. MPICH's mpirun returns the number of the signal, or 255 if it
+# has to clean up several hosts. Other mpiruns return 128 more than the number. For SIGKILL (9): 9, 255 or 137.
 _FATAL = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
 _KILLED = {255} | {base + number for base in (0, 128) for number in _FATAL}
 
@@ -38,15 +38,15 @@ def cli() -> None:
 @cli.command("run", context_settings={"ignore_unknown_options": True})
 @job_options
 @_module_option
-@click.option("--log-dir", type=click.Path(path_type=Path), metavar="DIR", help="Keep each rank's output in a file.")
+@click.option("--log-dir", type=click.Path(path_type=Path), metavar="DIR", help="Keep output, one file per rank.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End a job that runs longer.")
 @click.option(
     "--max-restarts", type=click.IntRange(min=0), default=0, metavar="K",
-    help="Start a job that dies again, up to K times, from its last checkpoint in --out.",
+    help="If the job dies, start it again, up to K times, from its last checkpoint in --out.",
 )  # fmt: skip
-@click.option("--elastic", is_flag=True, help="Do without hosts that can't be started, on fewer ranks.")
+@click.option("--elastic", is_flag=True, help="Leave out hosts that can't be started, and run fewer ranks.")
 @click.option("--dry-run", is_flag=True, help="Print the command, ready to paste, and start nothing.")
-@click.option("--verbose", is_flag=True, help="Say what is started, and with whose mpirun.")
+@click.option("--verbose", is_flag=True, help="Print the command that is started, and whose mpirun it uses.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def run_command(
     launch: Launch,
@@ -61,7 +61,7 @@ def run_command(
 ) -> None:
     """Run a module on N ranks.
 
-    What the launcher does not know is passed on in order, and so is all behind --:
+    Arguments that the launcher does not know go to the module, in order. So do all arguments after --:
 
     python -m launch run -n 4 --epochs 5 --data train.csv
     """
@@ -120,7 +120,7 @@ def _run_once(
 
 @cli.command("doctor")
 @job_options
-@click.option("--data", metavar="FILE", help="A file that every host is to have, the same.")
+@click.option("--data", metavar="FILE", help="A file that must be the same on every host.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def doctor_command(launch: Launch, data: str | None, as_json: bool) -> None:
     """Start a small job on every host and say what is wrong. Exits with 1 if anything is."""
@@ -142,11 +142,11 @@ def doctor_command(launch: Launch, data: str | None, as_json: bool) -> None:
 
 @cli.command("sbatch", context_settings={"ignore_unknown_options": True})
 @click.option("--nodes", type=click.IntRange(min=1), default=1)
-@click.option("--ntasks-per-node", type=click.IntRange(min=1), default=1, help="Ranks a node.")
+@click.option("--ntasks-per-node", type=click.IntRange(min=1), default=1, help="Ranks per node.")
 @click.option("--time", required=True, metavar="[D-]HH:MM:SS", help="Time limit.")
 @click.option("--partition", metavar="NAME")
 @click.option("--account", metavar="NAME")
-@click.option("--threads", type=click.IntRange(min=1), default=1, help="BLAS threads, and so cores, a rank.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, help="BLAS threads per rank, and so cores per rank.")
 @click.option("--starter", type=click.Choice(["srun", "mpirun"]), default="srun", help="What starts the ranks.")
 @click.option(
     "--warning", type=click.IntRange(min=1), default=120, metavar="S",
@@ -168,7 +168,7 @@ def sbatch_command(
 ) -> None:
     """Print a Slurm job script that runs a module on all tasks.
 
-    What is not known here is passed on, as with run:
+    Arguments that are not known here go to the module, as with run:
 
     python -m launch sbatch --nodes 4 --ntasks-per-node 16 --time 1:00:00 --epochs 50 > job.sh
     """
@@ -182,13 +182,15 @@ def sbatch_command(
     )
     more = ""
     if module == _TRAIN:
-        # Queued again, a job keeps its number.
-        more = ' --out "runs/slurm-$SLURM_JOB_ID"' * (out_folder(arguments) is None) + " --resume auto"
+        if out_folder(arguments) is None:
+            # A job that is queued again keeps its number, and so its folder.
+            more = ' --out "runs/slurm-$SLURM_JOB_ID"'
+        more += " --resume auto"
     click.echo(script(allocation, flavour, path, job, more), nl=False)
 
 
 def main() -> None:
-    """Run the command line; every mistake is one line, `error: …`, and exit status 2."""
+    """Run the command line. Every mistake becomes one line, `error: …`, and exit status 2."""
     try:
         cli.main(prog_name="python -m launch", standalone_mode=False)
     except click.ClickException as error:
@@ -199,7 +201,7 @@ def main() -> None:
 
 
 def _terminal() -> dict[str, str]:
-    """What tells rank 0, whose output goes through mpirun, that a person's terminal is at the end."""
+    """Variables that tell rank 0 about the user's terminal: rank 0 can't see it, because mpirun is in between."""
     if not sys.stdout.isatty():
         return {}
     return {"FORCE_COLOR": "1", "COLUMNS": str(shutil.get_terminal_size().columns), "TERM": os.environ.get("TERM", "")}

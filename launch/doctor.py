@@ -1,4 +1,4 @@
-"""Starts a small job and judges what its ranks find: what would go wrong, and what to do about it."""
+"""Starts a small job and judges the facts that its ranks find: what would go wrong, and what to do about it."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from launch.options import Launch, rank_program
 PASS, WARN, FAIL = "PASS", "WARN", "FAIL"
 _JOB_SECONDS = 120.0
 _MIB = 2**20
-# Shared memory a rank needs on its host, in bytes: MPI's own buffers; then some air for larger messages.
+# Shared memory per rank on its host, in bytes: MPI's own buffers fit into NEEDED; larger messages fit into WANTED too.
 _SHARED_MEMORY_NEEDED, _SHARED_MEMORY_WANTED = 16 * _MIB, 64 * _MIB
 
 Facts = dict[str, Any]
@@ -30,7 +30,10 @@ class Check:
 
 
 def examine(launch: Launch, data: str | None) -> tuple[list[Check], list[dict[str, float]]]:
-    """The checks of a job of these ranks and hosts, and its Allreduce figures: bytes, seconds, algbw, busbw (B/s)."""
+    """Start a small job on these ranks and hosts.
+
+    Returns its checks, and its Allreduce figures: bytes, seconds, algbw and busbw (B/s).
+    """
     job = launch.job(rank_program(launch.flavour, "ddp_numpy.probe", ("--data", data) if data else (), None))
     try:
         launch.reach(job)
@@ -51,7 +54,7 @@ def examine(launch: Launch, data: str | None) -> tuple[list[Check], list[dict[st
 
 
 def judge(ranks: list[Facts]) -> Iterator[Check]:
-    """What the facts of all ranks, as ddp_numpy.probe prints them, mean for a job."""
+    """Turn the facts of all ranks, as ddp_numpy.probe prints them, into checks."""
     yield from _versions(ranks)
     yield from _cores(ranks)
     yield from _shared_memory(ranks)
@@ -104,7 +107,7 @@ def _names(ranks: list[Facts]) -> Iterator[Check]:
     missing = {(facts["host"], name) for facts in ranks for name in facts["unresolved_hosts"]}
     if missing:
         found = ", ".join(f"{host} does not know {name}" for host, name in sorted(missing))
-        # A host that is alone needs no name of its own.
+        # If hosts only fail to find their own names, this is a warning: a job on one host needs no name.
         status = FAIL if any(host != name for host, name in missing) else WARN
         yield Check(status, "host names", found, "add the names to DNS or to /etc/hosts")
     else:
@@ -123,7 +126,7 @@ def _data(ranks: list[Facts]) -> Iterator[Check]:
 
 
 def _bandwidths(times: list[dict[str, float]], ranks: int) -> list[dict[str, float]]:
-    """Adds algbw (bytes / seconds) and busbw (algbw * 2 (n-1) / n), as nccl-tests defines them, in bytes/s."""
+    """Add algbw (bytes / seconds) and busbw (algbw * 2 (n-1) / n), in bytes/s, as nccl-tests defines them."""
     rows = []
     for row in times:
         algbw = row["bytes"] / row["seconds"]
@@ -140,7 +143,11 @@ def _by_host(ranks: list[Facts]) -> dict[str, list[Facts]]:
 
 
 def _hosts_by(ranks: list[Facts], key: Callable[[Facts], Any]) -> dict[Any, list[str]]:
-    """The hosts, in the order of ranks, where the key has each of its values."""
+    """The hosts for each value of the key, in the order of ranks.
+
+    Example: if ranks 0 and 1 on host a have "3.12" and rank 2 on host b has "3.11":
+    {"3.12": ["a", "a"], "3.11": ["b"]}.
+    """
     found: dict[Any, list[str]] = {}
     for facts in ranks:
         found.setdefault(key(facts), []).append(facts["host"])

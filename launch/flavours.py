@@ -1,4 +1,7 @@
-"""What each MPI's mpirun wants to hear. One pure function a flavour, from a job to an argument list."""
+"""The arguments that the mpirun of each MPI needs.
+
+A flavour is one kind of mpirun. One pure function per flavour turns a job into a list of arguments.
+"""
 
 import dataclasses
 import re
@@ -14,20 +17,20 @@ from launch.hosts import Placement
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A job as the user means it, before any MPI's words."""
+    """A job as the user means it, not yet in the words of any MPI."""
 
     ranks: int
     program: tuple[str, ...]
     """The command that each rank runs."""
     placement: Placement = ()
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Variables that every rank is to have, on every host."""
+    """Environment variables for every rank, on every host."""
     bind: str = "none"
-    """What a rank stays on: "none", "core" or "socket"."""
+    """What each rank is pinned to: "none", "core" or "socket"."""
     mpi_args: tuple[str, ...] = ()
     as_root: bool = False
     oversubscribed: bool = False
-    """More ranks than cores, where that is known."""
+    """Whether a host has more ranks than cores, as far as the launcher knows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Flavour:
 
 
 def mpich(mpirun: str, job: Job) -> list[str]:
-    """MPICH's Hydra. Root and more ranks than cores need nothing."""
+    """MPICH's Hydra. It needs no argument to run as root, or to run more ranks than cores."""
     command = [mpirun, "-n", str(job.ranks), "-bind-to", job.bind, *_genv(job.env)]
     if job.placement:
         command += ["-hosts", _with_counts(job.placement)]
@@ -51,13 +54,15 @@ def mpich(mpirun: str, job: Job) -> list[str]:
 
 
 def intel_mpi(mpirun: str, job: Job) -> list[str]:
-    """Intel MPI's Hydra: no counts in its list of hosts, so uneven ones become a set of arguments a host."""
+    """Intel MPI's Hydra. Its list of hosts takes no counts: for uneven counts, each host gets its own arguments."""
     pin = {"none": {"I_MPI_PIN": "off"}, "core": {"I_MPI_PIN_DOMAIN": "core"}, "socket": {"I_MPI_PIN_DOMAIN": "socket"}}
     command = [mpirun, *_genv({**pin[job.bind], **job.env}), *job.mpi_args]
     if not job.placement:
         return [*command, "-n", str(job.ranks), *job.program]
     for number, (host, count) in enumerate(job.placement):
-        command += [":"] * (number > 0) + ["-host", host, "-n", str(count), *job.program]
+        if number > 0:
+            command.append(":")
+        command += ["-host", host, "-n", str(count), *job.program]
     return command
 
 
@@ -67,13 +72,13 @@ def open_mpi_4(mpirun: str, job: Job) -> list[str]:
 
 
 def open_mpi_5(mpirun: str, job: Job) -> list[str]:
-    """Open MPI from version 5 on, whose sockets are called packages."""
+    """Open MPI from version 5 on, which calls a socket a package."""
     bind = "package" if job.bind == "socket" else job.bind
     return _open_mpi(mpirun, job, ["--map-by", "slot:OVERSUBSCRIBE"], bind)
 
 
 def srun(path: str, job: Job) -> list[str]:
-    """Slurm's srun, inside an allocation. Raises LaunchError for uneven hosts: it gives each equally many tasks."""
+    """Slurm's srun, inside an allocation. Raises LaunchError for uneven hosts: srun gives all equally many tasks."""
     bind = {"none": "none", "core": "cores", "socket": "sockets"}[job.bind]
     command = [path, "--ntasks", str(job.ranks), "--mpi=pmi2", f"--cpu-bind={bind}"]
     if job.placement:
@@ -81,7 +86,7 @@ def srun(path: str, job: Job) -> list[str]:
         if len(counts) > 1:
             raise LaunchError("srun gives each host equally many ranks: give the hosts equal slots, or use mpirun")
         command += ["--nodelist", ",".join(host for host, _ in job.placement), f"--ntasks-per-node={counts.pop()}"]
-    # srun hands its own environment on, and its --export splits values at commas.
+    # srun passes its own environment to the ranks, so env sets the variables: srun's --export splits values at commas.
     settings = ["env", *(f"{name}={value}" for name, value in job.env.items())] if job.env else []
     return [*settings, *command, *job.mpi_args, *job.program]
 
@@ -99,7 +104,7 @@ FLAVOURS = {
 
 
 def recognize(version: str) -> Flavour | None:
-    """The flavour whose `--version` says this; None for a stranger's."""
+    """The flavour of the mpirun that prints this for `--version`; None if it is not known."""
     if "Intel(R) MPI" in version:
         return FLAVOURS["intelmpi"]
     if "HYDRA" in version:
@@ -112,9 +117,9 @@ def recognize(version: str) -> Flavour | None:
 
 
 def find(wanted: str) -> tuple[str, Flavour]:
-    """The path and flavour of the mpirun to use: the one beside this Python, else on PATH, if it is as wanted.
+    """The path and flavour of the mpirun to use: one of the wanted kind, beside this Python, else on PATH.
 
-    wanted: "auto", "mpich", "openmpi", "intelmpi" or "srun". Raises LaunchError where there is none.
+    wanted: "auto", "mpich", "openmpi", "intelmpi" or "srun". Raises LaunchError if there is none of that kind.
     """
     if wanted == "srun":
         path = shutil.which("srun")
@@ -140,10 +145,14 @@ def find(wanted: str) -> tuple[str, Flavour]:
 
 
 def note(flavour: Flavour, job: Job) -> str | None:
-    """What the command has in it because of root or of more ranks than cores, for the user to know."""
+    """A note for the user: what the command contains because of root, or of more ranks than cores. None if nothing."""
     if not flavour.name.startswith("openmpi") or not (job.as_root or job.oversubscribed):
         return None
-    reasons = ["root"] * job.as_root + ["more ranks than cores"] * job.oversubscribed
+    reasons = []
+    if job.as_root:
+        reasons.append("root")
+    if job.oversubscribed:
+        reasons.append("more ranks than cores")
     return f"{flavour.title} refuses {' and '.join(reasons)} unless told otherwise: told so"
 
 
@@ -157,8 +166,10 @@ def _version(mpirun: str) -> str:
 
 def _open_mpi(mpirun: str, job: Job, oversubscribe: list[str], bind: str) -> list[str]:
     command = [mpirun, "-n", str(job.ranks), "--bind-to", bind]
-    command += ["--allow-run-as-root"] * job.as_root
-    command += oversubscribe if job.oversubscribed else []
+    if job.as_root:
+        command.append("--allow-run-as-root")
+    if job.oversubscribed:
+        command += oversubscribe
     for name, value in job.env.items():
         command += ["-x", f"{name}={value}"]
     if job.placement:

@@ -7,7 +7,7 @@ from pathlib import Path
 from launch.errors import LaunchError
 
 Placement = tuple[tuple[str, int], ...]
-"""(host, ranks there) in the order of ranks; empty where the job stays on this host."""
+"""(host, number of ranks there), in the order of ranks. Empty if the job stays on this host."""
 
 _ENTRY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?::([1-9][0-9]*))?")
 _LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\s+slots\s*=\s*([1-9][0-9]*))?")
@@ -19,7 +19,7 @@ def parse_hosts(text: str) -> list[tuple[str, int | None]]:
 
 
 def read_hostfile(path: Path) -> list[tuple[str, int | None]]:
-    """Lines `host slots=4` or `host`, # comments. Raises LaunchError for any other form."""
+    """Read lines `host slots=4` or `host`, and # comments. Raises LaunchError for any other form."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -29,8 +29,12 @@ def read_hostfile(path: Path) -> list[tuple[str, int | None]]:
 
 
 def place(hosts: list[tuple[str, int | None]], ranks: int) -> Placement:
-    """Fill the hosts with ranks, in order; hosts without slots share evenly. Raises LaunchError if slots run out."""
+    """Fill the hosts with ranks, in order. Raises LaunchError if the slots run out.
+
+    If no host has slots, the hosts share evenly. If only some have, each of the others counts as one slot.
+    """
     if not any(slots for _, slots in hosts):
+        # Rounded up: 5 ranks on 2 hosts are 3 slots per host.
         hosts = [(name, -(-ranks // len(hosts))) for name, _ in hosts]
     placement, left = [], ranks
     for name, slots in hosts:

@@ -1,4 +1,4 @@
-"""A running job: started, watched, and ended whole, whatever ends it."""
+"""Starts a job, watches it, and ends all its processes, for whatever reason it ends."""
 
 import contextlib
 import ctypes
@@ -16,9 +16,9 @@ from typing import Any
 
 from launch.lifeline import Lifelines
 
-TIMED_OUT = 124  # as timeout(1) has it
-_MARK = "DDP_NUMPY_JOB"  # in the environment of all that a job starts on this host
-_GRACE_SECONDS = 3.0  # between asking mpirun to end its ranks and ending what is left
+TIMED_OUT = 124  # the status that timeout(1) returns
+_MARK = "DDP_NUMPY_JOB"  # in the environment of every process that a job starts on this host
+_GRACE_SECONDS = 3.0  # mpirun has this long to end its ranks; then the launcher kills what is left
 _PR_SET_PDEATHSIG = 1
 _SHARED_MEMORY = Path("/dev/shm")
 _MPI_FILES = ("mpich_shm_", "mpich_shar_tmp", "vader_segment.", "sm_segment.", "osc_rdma.", "ucx_shm_")
@@ -33,17 +33,17 @@ class _Signalled(Exception):  # noqa: N818
 
 
 class Process:
-    """mpirun and all that it started on this host. As a context: nothing outlives it."""
+    """mpirun and every process that it started on this host. As a context: no process outlives the block."""
 
     def __init__(self, command: Sequence[str], **streams: Any) -> None:
-        """streams: stdout and stderr, as subprocess has them; by default they are let through."""
+        """streams: stdout and stderr, as for subprocess.Popen. By default they are those of the launcher."""
         self._mark = uuid.uuid4().hex
         self._shared_memory_before = _shared_memory()
         self.process = subprocess.Popen(
             command,
             env={**os.environ, _MARK: self._mark},
             stdin=subprocess.DEVNULL,
-            # Ctrl-C on the terminal then reaches the launcher alone, which ends the job in order.
+            # With this, Ctrl-C on the terminal reaches only the launcher, and the launcher ends the job in order.
             start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             **streams,
@@ -56,7 +56,7 @@ class Process:
         self.end()
 
     def end(self) -> None:
-        """Ask mpirun to end its ranks; after a moment, kill what is left on this host. Returns when all is gone."""
+        """Ask mpirun to end its ranks. After a moment, kill what is left on this host, and return when all is gone."""
         killing = time.monotonic() + _GRACE_SECONDS
         if self.process.poll() is None:
             self.process.terminate()
@@ -74,7 +74,7 @@ class Process:
                 path.unlink(missing_ok=True)
 
     def left(self) -> list[int]:
-        """The processes of this job that are still there, on this host: they inherited its mark."""
+        """The processes of this job that still run on this host: those with its mark, which they have inherited."""
         mark, found = f"{_MARK}={self._mark}".encode(), []
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
@@ -89,18 +89,18 @@ class Ending:
 
     status: int
     asked: bool = False
-    """Whether the launcher was told to end it, by a signal or a timeout."""
+    """Whether a signal or the timeout told the launcher to end the job."""
     starter_killed: bool = False
-    """Whether a signal ended mpirun itself, and so all ranks."""
+    """Whether a signal killed mpirun itself, and so all ranks."""
 
 
 def run(command: Sequence[str], timeout: float | None, lifelines: Lifelines) -> Ending:
-    """Run a job to its end, with its output let through.
+    """Run a job to its end. Its output goes where the launcher's goes.
 
-    lifelines: by which its ranks may say that they are ending it.
+    lifelines: the connections on which a rank can say that it is ending the job.
 
-    SIGINT, SIGTERM and SIGHUP end the job, and give 128 + the signal, as in a shell; SIGUSR1 and SIGUSR2 are passed
-    on to the ranks. A job that runs longer than timeout seconds is ended, and gives TIMED_OUT.
+    SIGINT, SIGTERM and SIGHUP end the job; the status is then 128 + the signal, as in a shell. SIGUSR1 and SIGUSR2
+    are passed on to the ranks. A job that runs longer than timeout seconds is ended; its status is then TIMED_OUT.
     """
     job = Process(command)
     lifelines.when_ending(job.process.kill)
@@ -129,7 +129,7 @@ def _signals_for(process: subprocess.Popen[Any]) -> Iterator[None]:
         process.send_signal(number)
 
     ending = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup(1) has it, for a job that is to stay
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup(1) ignores SIGHUP: the job is to stay
         ending.append(signal.SIGHUP)
     before = {number: signal.signal(number, end) for number in ending}
     before |= {number: signal.signal(number, forward) for number in (signal.SIGUSR1, signal.SIGUSR2)}
@@ -141,7 +141,7 @@ def _signals_for(process: subprocess.Popen[Any]) -> Iterator[None]:
 
 
 def _shared_memory() -> set[Path]:
-    """The user's files in /dev/shm that MPI libraries make, and leave there when they are killed."""
+    """This user's files in /dev/shm made by MPI libraries, which leave them there if the process is killed."""
     found = set()
     for path in _SHARED_MEMORY.glob("*"):
         with contextlib.suppress(FileNotFoundError):
@@ -151,18 +151,20 @@ def _shared_memory() -> set[Path]:
 
 
 def _held(path: Path) -> bool:
-    """Whether some process has the file open or mapped."""
+    """Whether any process has the file open or mapped."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            # In the order of time: who makes such a file opens it, maps it, and then closes it.
+            # A process that makes such a file opens it, maps it, and then closes it. So look at the open files first
+            # and at the maps second: the other way round, the process could map and close the file in between.
             is_open = any(os.readlink(link) == str(path) for link in (folder / "fd").iterdir())
             maps = (folder / "maps").read_text()
-            # A large process that was killed has its files open for a while after its memory is gone.
+            # A large process that was killed has its files open for a while after its memory is gone. Its maps are
+            # then empty, so an open file does not count if the maps are empty.
             if str(path) in maps or (is_open and maps):
                 return True
     return False
 
 
 def _die_with_parent() -> None:
-    """In the child: a launcher that is killed takes its mpirun, and so all ranks, with it."""
+    """Called in the child: if the launcher is killed, Linux ends mpirun by SIGTERM, and mpirun ends all ranks."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,6 +1,10 @@
-"""A connection of each rank to the launcher: it ends when the rank dies, who can say on it that it is ending the job.
+"""A connection from each rank to the launcher, which tells the launcher how the rank ends.
 
-mpirun tells at best a process number of the rank that died first, and waits without end for a host that it has lost.
+The connection closes when the rank dies, so the launcher knows which rank died first. mpirun tells at best the process
+number of that rank.
+
+Before a rank ends the job, it can send one byte on the connection to say so. The launcher then makes sure that mpirun
+ends: an mpirun that has lost a host waits for that host without end.
 """
 
 import contextlib
@@ -17,25 +21,25 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-_LAUNCHER = "DDP_NUMPY_LAUNCHER"  # tells the ranks `address,address…:port:token`
-_LIFELINE = "DDP_NUMPY_LIFELINE"  # tells that process's modules `process:descriptor`, where they can say _ENDING
-_ENDING, _DONE = b"!", b"."  # a rank says that it is ending the job; that its module is done
-_SIOCGIFADDR = 0x8915  # Linux: the address of an interface
-_REACH_SECONDS = 1.0  # for a rank to reach the launcher
-_LONGEST = 1024  # bytes that a rank may say
-_LATE_SECONDS = 1.0  # from the end of mpirun to the news that a rank had ended before
-_GRACE_SECONDS = 3.0  # for mpirun to see for itself that its ranks have ended
+_LAUNCHER = "DDP_NUMPY_LAUNCHER"  # tells the ranks where the launcher is: `address,address…:port:token`
+_LIFELINE = "DDP_NUMPY_LIFELINE"  # tells a rank's modules where to write _ENDING: `process number:descriptor`
+_ENDING, _DONE = b"!", b"."  # a rank sends: "I am ending the job"; "my module is done"
+_SIOCGIFADDR = 0x8915  # Linux's request for the address of a network interface
+_REACH_SECONDS = 1.0  # a rank tries for this long to reach the launcher
+_LONGEST = 1024  # a rank may send this many bytes in all
+_LATE_SECONDS = 1.0  # after mpirun has ended, the news that a rank died before it may take this long to arrive
+_GRACE_SECONDS = 3.0  # mpirun has this long to see for itself that its ranks have ended
 
 
 class Rank(NamedTuple):
-    """One of the job, as it names itself."""
+    """A rank of the job, by the number and the host that the rank has sent."""
 
     number: str
     host: str
 
 
 class Lifelines:
-    """The launcher's ends of all, as a context."""
+    """The launcher's ends of all these connections, as a context."""
 
     def __init__(self) -> None:
         self._token = secrets.token_hex(16)
@@ -48,19 +52,19 @@ class Lifelines:
         self._late.daemon = True
         self._thread = threading.Thread(target=self._listen, name="lifelines", daemon=True)
         self.ending = threading.Event()
-        """Set when a rank has said that it ends the job."""
+        """Set when a rank has said that it is ending the job."""
 
     @property
     def env(self) -> dict[str, str]:
-        """What the ranks' environment needs."""
+        """The environment variables by which the ranks find this launcher."""
         return {_LAUNCHER: f"{','.join(_addresses())}:{self._listener.getsockname()[1]}:{self._token}"}
 
     def when_ending(self, act: Callable[[], None]) -> None:
-        """Do this, in a thread, a moment after a rank has said that it ends the job."""
+        """Call `act`, in a thread, _GRACE_SECONDS after a rank has said that it is ending the job."""
         self._act = act
 
     def first_dead(self) -> Rank | None:
-        """The rank that died before all others, of a job that is over. None if it could not reach the launcher."""
+        """The rank that died first, once the job is over. None if no rank died that had reached the launcher."""
         self._some_died.wait(_LATE_SECONDS)
         return self._first
 
@@ -77,13 +81,14 @@ class Lifelines:
 
     def _listen(self) -> None:
         with contextlib.ExitStack() as stack:
-            # Linux's epoll, which is what this is there, gives ends in their order, also to one who looks late.
+            # On Linux this is epoll. epoll reports closed connections in the order in which they closed, even if this
+            # thread looks only after several of them have closed.
             ready = stack.enter_context(selectors.DefaultSelector())
 
             def accept() -> bool:
                 try:
                     connection, _ = self._listener.accept()
-                except OSError:  # no descriptor is left: of further ranks nothing will be known
+                except OSError:  # no descriptor is left: the launcher can't know further ranks
                     return False
                 hear = functools.partial(self._hear, stack.enter_context(connection), bytearray())
                 ready.register(connection, selectors.EVENT_READ, hear)
@@ -99,10 +104,10 @@ class Lifelines:
                         ready.unregister(key.fileobj)
 
     def _hear(self, connection: socket.socket, said: bytearray) -> bool:
-        """Take what a rank says, after what it has said. Returns whether there may be more."""
+        """Receive what a rank sends. said: all that it has sent so far. Returns whether the rank may send more."""
         try:
             data = connection.recv(_LONGEST)
-        except OSError:  # the network has ended it, not the rank
+        except OSError:  # the network has closed the connection, not the rank
             return False
         said += data
         hello, whole, words = said.partition(b"\n")
@@ -120,8 +125,11 @@ class Lifelines:
 
 @contextlib.contextmanager
 def held(rank: str) -> Iterator[None]:
-    """As a context: this rank has a lifeline, if it can reach a launcher. A rank that has left it has not died."""
-    # Taken out, as what a rank starts is not that rank.
+    """As a context: this rank is connected to the launcher, if it can reach one.
+
+    A rank that leaves the context tells the launcher. The launcher then knows that this rank has not died.
+    """
+    # Removed from the environment, because a process that the rank starts is not the rank.
     addresses, port, token = os.environ.pop(_LAUNCHER, "::").split(":")
     connection = _reach(addresses.split(","), int(port)) if port else None
     if connection is None:
@@ -138,12 +146,12 @@ def held(rank: str) -> Iterator[None]:
 
 
 def _say(connection: socket.socket, what: bytes) -> None:
-    with contextlib.suppress(OSError):  # then the launcher is gone
+    with contextlib.suppress(OSError):  # an error means that the launcher is gone
         connection.sendall(what)
 
 
 def _reach(addresses: list[str], port: int) -> socket.socket | None:
-    """A connection to whichever of the addresses answers first, if one does."""
+    """A connection to the address that answers first. None if no address answers in time."""
     with contextlib.ExitStack() as stack:
         attempts = [stack.enter_context(socket.socket()) for _ in addresses]
         for attempt, address in zip(attempts, addresses, strict=True):
@@ -152,10 +160,12 @@ def _reach(addresses: list[str], port: int) -> socket.socket | None:
         deadline = time.monotonic() + _REACH_SECONDS
         while attempts and (seconds := deadline - time.monotonic()) > 0:
             for attempt in select.select([], attempts, [], seconds)[1]:
-                with contextlib.suppress(OSError):  # refused
+                with contextlib.suppress(OSError):  # the address refused the connection
                     attempt.getpeername()
                     attempt.setblocking(True)
-                    # Linux closes the highest descriptor of a dead process first: before the one that mpirun hears of.
+                    # When a process dies, Linux closes its highest descriptor first. So the connection gets a higher
+                    # descriptor than any that mpirun watches: the launcher hears of the death before mpirun does,
+                    # and so before mpirun kills the other ranks.
                     above = 1 + max(map(int, os.listdir("/dev/fd")))
                     return socket.socket(fileno=fcntl.fcntl(attempt, fcntl.F_DUPFD_CLOEXEC, above))
                 attempts.remove(attempt)
@@ -163,11 +173,11 @@ def _reach(addresses: list[str], port: int) -> socket.socket | None:
 
 
 def _addresses() -> list[str]:
-    """This host's IPv4 addresses: which of them other hosts can reach, only they can tell."""
+    """All IPv4 addresses of this host. Only the other hosts can find out which of them they can reach."""
     found = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         for _, name in socket.if_nameindex():
-            with contextlib.suppress(OSError):  # an interface without one
+            with contextlib.suppress(OSError):  # this interface has no IPv4 address
                 answer = fcntl.ioctl(any_socket, _SIOCGIFADDR, struct.pack("256s", name.encode()))
                 found.append(socket.inet_ntoa(answer[20:24]))
     return found

@@ -1,4 +1,4 @@
-"""The options that say where and how a job runs, and the job they make."""
+"""The options that say where and how a job runs, and the job that is made from them."""
 
 import dataclasses
 import functools
@@ -22,28 +22,28 @@ from launch.job import Process
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_REACH_SECONDS = 20.0  # what a host may take to start a process
+_REACH_SECONDS = 20.0  # a host has this long to start a process
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 
 _OPTIONS = (
-    click.option("-n", "--np", "ranks", type=click.IntRange(min=1), help="Ranks; else all slots, tasks or cores."),
-    click.option("--hosts", metavar="a:4,b:4", help="Hosts, with slots or without."),
+    click.option("-n", "--np", "ranks", type=click.IntRange(min=1), help="Ranks; default: all slots, tasks or cores."),
+    click.option("--hosts", metavar="a:4,b:4", help="Hosts, with or without slots."),
     click.option("--hostfile", type=click.Path(path_type=Path), metavar="FILE", help="Lines `host slots=4`."),
     click.option(
         "--mpi",
         type=click.Choice(["auto", "mpich", "openmpi", "intelmpi", "srun"]),
         default="auto",
-        help="Whose mpirun; auto takes the one beside this Python, else on PATH.",
+        help="Which MPI's mpirun; auto takes the one beside this Python, else on PATH.",
     ),
-    click.option("--threads", metavar="K|auto", help="BLAS threads a rank; auto is cores / ranks.  [default: 1]"),
+    click.option("--threads", metavar="K|auto", help="BLAS threads per rank; auto is cores / ranks.  [default: 1]"),
     click.option("--bind", type=click.Choice(["none", "core", "socket"]), default="none", help="Pin ranks."),
-    click.option("--env", "settings", metavar="NAME=VALUE", multiple=True, help="Set for every rank."),
-    click.option("--mpi-args", default="", show_default=False, metavar="ARGS", help="For mpirun itself, in quotes."),
+    click.option("--env", "settings", metavar="NAME=VALUE", multiple=True, help="Variable for every rank."),
+    click.option("--mpi-args", default="", show_default=False, metavar="ARGS", help="Arguments for mpirun, in quotes."),
 )
 
 
 def job_options(command: F) -> F:
-    """Gives a command the options of `Launch`, which it gets as its first argument."""
+    """Add the options of `Launch` to a command. The command gets the `Launch` as its first argument."""
     names = {"ranks", "hosts", "hostfile", "mpi", "threads", "bind", "settings", "mpi_args"}
 
     @functools.wraps(command)
@@ -55,7 +55,7 @@ def job_options(command: F) -> F:
 
 
 class Launch:
-    """Where and how a job is to run, checked."""
+    """Where and how a job is to run, made from checked options."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Launch:
         settings: tuple[str, ...],
         mpi_args: str,
     ) -> None:
-        """Raises LaunchError for what can't be, from the form of a host to a missing mpirun."""
+        """Raises LaunchError for options that can't work, from a host in the wrong form to a missing mpirun."""
         if hosts is not None and hostfile is not None:
             raise LaunchError("--hosts and --hostfile: give one of them")
         named = parse_hosts(hosts) if hosts is not None else read_hostfile(hostfile) if hostfile is not None else []
@@ -83,7 +83,7 @@ class Launch:
         self.mpirun, self.flavour = find(mpi)
 
     def job(self, program: tuple[str, ...], env: Mapping[str, str] | None = None) -> Job:
-        """A job of this launch, whose ranks run a program."""
+        """The job that runs a program on the ranks of this launch."""
         return Job(
             ranks=self.ranks,
             program=program,
@@ -100,23 +100,23 @@ class Launch:
         return self.flavour.build(self.mpirun, job)
 
     def note(self, job: Job) -> str | None:
-        """What the command holds that the user did not ask for."""
+        """A note for the user: what the command contains that the user did not ask for. None if nothing."""
         return note(self.flavour, job)
 
     def reach(self, job: Job) -> None:
-        """Start a process on each host on its own. Raises LaunchError naming a host that can't be reached."""
+        """Start a process on each host, one command per host. Raises LaunchError for hosts that can't be reached."""
         if failed := self.unreachable(job):
             raise LaunchError(f"can't start a process on {_reasons(failed)}; check that `ssh HOST true` works unasked")
 
     def drop(self, failed: dict[str, str]) -> None:
-        """Do without these hosts and their ranks. Raises LaunchError if none is left."""
+        """Leave out these hosts and their ranks. Raises LaunchError if no host is left."""
         self.placement = tuple((host, count) for host, count in self.placement if host not in failed)
         self.ranks = sum(count for _, count in self.placement)
         if not self.placement:
             raise LaunchError(f"can't start a process on any host: {_reasons(failed)}")
 
     def unreachable(self, job: Job) -> dict[str, str]:
-        """The hosts on which no process can be started, and why."""
+        """The hosts on which no process can be started, each with the reason."""
         started = {}
         for host, _ in self.placement:
             alone = dataclasses.replace(job, ranks=1, placement=((host, 1),), program=("true",))
@@ -153,7 +153,7 @@ def _reasons(failed: dict[str, str]) -> str:
 
 
 def rank_program(flavour: Flavour, module: str, arguments: tuple[str, ...], log_dir: Path | None) -> tuple[str, ...]:
-    """What each rank runs: a module, with its errors marked and, with a log_dir, its output kept."""
+    """The command that each rank runs: a module, with its errors marked. With a log_dir, its output is kept there."""
     log = str(log_dir.resolve()) if log_dir else ""
     return (sys.executable, "-m", "launch.rank", flavour.rank_variable, log, module, *arguments)
 
@@ -170,7 +170,7 @@ def check_module(module: str) -> None:
 
 
 def _find_spec(name: str, path: list[str] | None) -> importlib.machinery.ModuleSpec | None:
-    """The module's spec: below the path of its package, or at the top for a path of None."""
+    """The spec of a module. path: that of its package, or None for a module outside all packages."""
     if path is not None:
         return importlib.machinery.PathFinder.find_spec(name, path)
     try:
@@ -186,7 +186,7 @@ def _tasks_or_cores() -> int:
 
 
 def _cores() -> int:
-    """The cores this process may use; of other hosts the same is assumed."""
+    """The cores that this process may use. The launcher assumes that every other host has as many."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,8 +1,10 @@
-"""What each rank runs: a module as `python -m` would, with its errors marked, its output kept and its end seen.
+"""The program that each rank runs: it runs a module, as `python -m` does.
+
+It also marks the module's errors, keeps its output, and lets the launcher see how the rank ends.
 
     python -m launch.rank RANK_VARIABLE LOG_DIR MODULE [ARGS…]      (LOG_DIR may be empty)
 
-Lines on stderr get the rank and the host in front, all but `error: …`, which speaks for the whole job.
+Lines on stderr get the rank and the host in front. Only `error: …` does not: such a line speaks for the whole job.
 """
 
 import os
@@ -16,14 +18,14 @@ from launch import lifeline
 
 
 class Stream:
-    """A text stream that marks its lines, and keeps a copy in a log. Whole lines are written at once."""
+    """A text stream that marks its lines and keeps a copy in a log. Each whole line is written in one piece."""
 
     def __init__(self, stream: TextIO, log: TextIO | None, prefix: str = "") -> None:
         self._stream, self._log, self._prefix = stream, log, prefix
         self._line = ""
 
     def write(self, text: str) -> int:
-        """Take text; lines go out when they are whole, the rest when flushed."""
+        """Take text. Whole lines are written now; the rest waits for its line end or for a flush."""
         if self._log is not None:
             self._log.write(text)
         if not self._prefix:
@@ -34,7 +36,7 @@ class Stream:
         return len(text)
 
     def flush(self) -> None:
-        """Write out what is there, half a line too."""
+        """Write all that is waiting, even half a line."""
         if self._line:
             self._stream.write(self._marked(self._line))
             self._line = ""
@@ -50,7 +52,7 @@ class Stream:
 
 
 def main() -> None:
-    """Set the streams up and become the module."""
+    """Set up the streams, then run the module in this process."""
     rank_variable, log_dir, module, *arguments = sys.argv[1:]
     rank = os.environ.get(rank_variable, "?")
     log: TextIO | None = None

@@ -1,4 +1,4 @@
-"""Starts a job again that died, from its last checkpoint."""
+"""Starts a job again after it has died, from its last checkpoint."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ from launch.errors import LaunchError
 from launch.job import Ending
 from launch.sbatch import INTERRUPTED
 
-# Statuses that starting again would not change: the job is done, its user made a mistake, or it was told to stop.
+# Statuses after which a restart is no use: the job is done, the user made a mistake, or the job was told to stop.
 _FINAL = (0, 2, INTERRUPTED)
 _RESUME = ("--resume", "auto")
 
 
 class Restarts:
-    """How often a job may still be started again, and whether that would get it anywhere."""
+    """Counts the restarts that a job has left, and judges whether one more restart can help."""
 
     def __init__(self, most: int, arguments: tuple[str, ...]) -> None:
-        """arguments: of the job's module. Raises LaunchError unless they have an --out, where its checkpoints are."""
+        """arguments: those of the job's module. Raises LaunchError if they have no --out: the checkpoints are there."""
         self._left, self._most = most, most
         self._folder = out_folder(arguments) if most else None
         self._newest_before: str | None = None
@@ -25,7 +25,7 @@ class Restarts:
             raise LaunchError("--max-restarts: give the job an --out, where it finds its checkpoints again")
 
     def again(self, ending: Ending) -> bool:
-        """Whether to start again after an ending; says why or why not."""
+        """Whether to start the job again after this ending. If the job died, prints why or why not."""
         if not self._most or ending.asked or ending.status in _FINAL:
             return False
         newest = self._newest()
@@ -45,7 +45,7 @@ class Restarts:
         return max((path.name for path in (self._folder / "checkpoints").glob("step-*.npz")), default=None)
 
     def _can_be_seen(self) -> bool:
-        """Whether the job's folder is on this host: rank 0 may be on another."""
+        """Whether the job's folder can be seen on this host. It can't if rank 0 writes it on another host."""
         return self._folder is not None and self._folder.exists()
 
 
@@ -54,12 +54,12 @@ def _say(line: str) -> None:
 
 
 def resuming(arguments: tuple[str, ...]) -> tuple[str, ...]:
-    """The arguments of a job that goes on from its last checkpoint: of an option given twice, the last counts."""
+    """The arguments of a job that resumes from its last checkpoint. Of an option given twice, the last one counts."""
     return arguments if arguments[-2:] == _RESUME else (*arguments, *_RESUME)
 
 
 def out_folder(arguments: tuple[str, ...]) -> Path | None:
-    """The --out among a module's arguments."""
+    """The value of --out among a module's arguments; None if they have none."""
     found = None
     for number, word in enumerate(arguments):
         if word == "--out" and number + 1 < len(arguments):

@@ -1,4 +1,4 @@
-"""Writes the Slurm job script of a job: printed for the user to read, change and submit."""
+"""Writes a job as a Slurm job script, which the user can read, change and submit."""
 
 import dataclasses
 import re
@@ -9,7 +9,7 @@ from launch.flavours import Flavour, Job
 
 INTERRUPTED = 75  # EX_TEMPFAIL: the job stopped early, with its work saved, and wants to be started again
 
-_TIME = re.compile(r"\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+(:\d\d(:\d\d)?)?")  # as sbatch(1) has it
+_TIME = re.compile(r"\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+(:\d\d(:\d\d)?)?")  # the forms that sbatch(1) takes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +33,13 @@ class Allocation:
 
 
 def script(allocation: Allocation, flavour: Flavour, mpirun: str, job: Job, more: str = "") -> str:
-    """The text of the job script. mpirun: the path of the flavour's mpirun, or srun; more: arguments, for the shell."""
+    """The text of the job script.
+
+    mpirun: the path of the flavour's mpirun, or of srun. more: further arguments, already in the shell's form.
+    """
     by_srun = flavour.name == "srun"
-    # srun's tasks are the ranks, and get the signal from Slurm. What Slurm sees of an mpirun are its helpers, so the
-    # script itself takes the signal (B:) and hands it to mpirun, which tells the ranks.
+    # With srun, the tasks are the ranks, and Slurm sends them the signal. With mpirun, Slurm sees only the helper
+    # processes of mpirun. So the script itself takes the signal (B:) and sends it to mpirun, which tells the ranks.
     signal = f"{'' if by_srun else 'B:'}USR1@{allocation.warning_seconds}"
     settings = {
         "job-name": "ddp_numpy",

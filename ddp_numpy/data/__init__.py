@@ -1,4 +1,4 @@
-"""From files to batches: readers, cache, split, sampler."""
+"""From files to batches: readers, cache, split and sampler."""
 
 from ddp_numpy.data.dataset import Dataset, Reader
 from ddp_numpy.data.load import load_data

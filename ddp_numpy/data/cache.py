@@ -1,4 +1,4 @@
-"""Parsed text files, kept as .npy in the user's cache folder."""
+"""Keeps parsed text files as .npy files in the user's cache folder."""
 
 import contextlib
 import hashlib
@@ -11,20 +11,20 @@ import platformdirs
 from ddp_numpy.base.files import atomic_write, remove_temporaries
 from ddp_numpy.data.dataset import Array
 
-_FORMAT = 1  # part of each name: raise it when a reader's result changes
-_ABANDONED_SECONDS = 3600.0  # a file not written to for so long belongs to a writer that was killed
+_FORMAT = 1  # part of each entry's name: raise it if a reader's result changes
+_ABANDONED_SECONDS = 3600.0  # if nothing was written to a file for this long, its writer was killed
 
 
 def cache_folder() -> Path:
-    """Where this package keeps what it can make again; XDG_CACHE_HOME moves it."""
+    """The folder for files that this package can make again. XDG_CACHE_HOME moves it."""
     return Path(platformdirs.user_cache_dir("ddp_numpy"))
 
 
 def cached(path: Path, options: str, read: Callable[[], tuple[Array, Array]]) -> tuple[Array, Array]:
-    """What `read` makes of the file at `path` with these options, from the cache where the file is unchanged.
+    """The result of `read` for the file at `path` with these options: from the cache, if the file is unchanged.
 
     The key is the absolute path, the options, the size and the modification time. A newer entry replaces the
-    old one of the same path. A cache that can't be read or written costs time, never the job.
+    old one of the same path. If the cache can't be read or written, the job takes longer, but does not fail.
     """
     source, entry = _entry(path, options)
     with contextlib.suppress(OSError, ValueError, EOFError):
@@ -41,19 +41,19 @@ def cached(path: Path, options: str, read: Callable[[], tuple[Array, Array]]) ->
 
 
 def is_cached(path: Path, options: str) -> bool:
-    """Whether `cached` would find an entry, whole or not."""
+    """Whether `cached` would find an entry. The entry may be damaged."""
     return _entry(path, options)[1].exists()
 
 
 def _entry(path: Path, options: str) -> tuple[str, Path]:
-    """The name of a path with its options, and the file that keeps what is read from it now."""
+    """A name for this path with these options, and the cache's file for the path's present size and time."""
     status = path.stat()
     source = hashlib.sha256(f"{_FORMAT}\0{path.resolve()}\0{options}".encode()).hexdigest()[:16]
     return source, cache_folder() / "tables" / f"{source}-{status.st_size}-{status.st_mtime_ns}.npy"
 
 
 def _store(entry: Path, features: Array, labels: Array) -> None:
-    """One file for both arrays, so that no kill can leave one without the other."""
+    """Write both arrays to one file, so that a kill can't leave one array without the other."""
     row = np.dtype([("label", np.int64), ("features", features.dtype, features.shape[1:])])
     table = np.empty(len(labels), row)
     table["label"], table["features"] = labels, features

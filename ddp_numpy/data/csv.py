@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 def read_csv(path: Path, label_column: str | None = None) -> tuple[Array, Array]:
     """The features (n, d) and labels (n,) of a CSV file with a header line.
 
-    The label column is the one named, else the one called `label`, else the first. Raises InputError naming the
-    row (the first below the header is 1) and the column of what can't be used, and OSError as open() does.
+    The label column is label_column; if that is None, the column called `label`, else the first. Raises InputError for
+    a value that can't be used, and names its row (row 1 is the first below the header) and its column. Raises OSError
+    as open() does.
     """
-    import pandas as pd  # here, as it takes longer to load than cached data does
+    import pandas as pd  # here, because it takes longer to load than cached data does
 
     try:
         with warnings.catch_warnings():
@@ -47,7 +48,7 @@ def read_csv(path: Path, label_column: str | None = None) -> tuple[Array, Array]
 
 
 def check_shape(table: "pd.DataFrame", path: Path) -> None:
-    """Raise InputError unless there is a header line, at least two columns and a row."""
+    """Raise InputError unless there are a header line, at least two columns and at least one row."""
     if all(_is_number(name) for name in table.columns):
         raise InputError(f"{path}: its first line holds numbers; add a header line that names the columns")
     if len(table.columns) < 2:
@@ -57,7 +58,7 @@ def check_shape(table: "pd.DataFrame", path: Path) -> None:
 
 
 def choose_label_column(table: "pd.DataFrame", path: Path, wanted: str | None) -> str:
-    """The column named, else the one called `label`, else the first. Raises InputError if it can't be that one."""
+    """The wanted column, else the one called `label`, else the first. Raises InputError if it can't hold labels."""
     if wanted is not None and wanted not in table.columns:
         some = ", ".join(map(str, table.columns[:5])) + (" …" if len(table.columns) > 5 else "")
         raise InputError(f"{path}: no label column {wanted!r}; its columns are {some}: choose with --label-column")
@@ -72,7 +73,7 @@ def choose_label_column(table: "pd.DataFrame", path: Path, wanted: str | None) -
 
 
 def _check_numbers(table: "pd.DataFrame", path: Path) -> None:
-    """Raise InputError at the first value, column by column, that is text, missing or infinite."""
+    """Raise InputError for the first value, column by column, that is text, missing or infinite."""
     import pandas as pd
 
     for name, column in table.items():

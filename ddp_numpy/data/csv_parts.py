@@ -1,4 +1,4 @@
-"""A large CSV file read by several ranks, each of which parses a part of its lines."""
+"""Reads a large CSV file with several ranks: each of them parses a part of the lines."""
 
 import contextlib
 import io
@@ -16,16 +16,16 @@ from ddp_numpy.data.dataset import Array, check_labels, compact_features
 if TYPE_CHECKING:
     from ddp_numpy.comm import Communicator
 
-_PART_BYTES = 2**20  # what a rank is to have of a file for its help to be worth while
-_HEADER_BYTES = 2**24  # the longest header line that is taken for one
-_EXACT = 2**53  # whole numbers up to here are the same in float64
+_PART_BYTES = 2**20  # each rank that helps gets at least this much: less is not worth its help
+_HEADER_BYTES = 2**24  # the longest line that is accepted as a header line
+_EXACT = 2**53  # float64 holds every whole number up to here exactly
 
 
 def read_csv_together(path: Path, label_column: str | None, comm: "Communicator") -> tuple[Array, Array] | None:
-    """At rank 0 what `read_csv` gives, parsed by all ranks that have the same file, by size and time. Collective.
+    """Parse a CSV file with all ranks that have the same file, by its size and time. Collective.
 
-    None at the other ranks, and where the file is small or is for `read_csv` to judge as a whole. Raises InputError
-    at rank 0 for labels that can't be trained on.
+    Returns at rank 0 what `read_csv` returns, or None if the file is small or if `read_csv` has to judge it as a whole.
+    Returns None at the other ranks. Raises InputError at rank 0 for labels that can't be trained on.
     """
     seen = comm.broadcast(comm.gather(_seen(path))) or []
     size = seen[0][0] if seen[0] else 0
@@ -44,7 +44,7 @@ def read_csv_together(path: Path, label_column: str | None, comm: "Communicator"
 
 
 def _seen(path: Path) -> tuple[int, int] | None:
-    """What tells a file from another of that name on another host; None where there is none."""
+    """Size and time, which tell a file from another file of the same name on another host. None if there is no file."""
     with contextlib.suppress(OSError):
         status = path.stat()
         return status.st_size, status.st_mtime_ns
@@ -52,16 +52,16 @@ def _seen(path: Path) -> tuple[int, int] | None:
 
 
 def _read_part(path: Path, label_column: str | None, part: int, parts: int) -> tuple[Array, Array] | None:
-    """The features and the labels, unchecked, of one of several parts, cut at line ends.
+    """The features, and the labels before any check, of one of several parts. Parts are cut at line ends.
 
-    None where a part can't stand for itself: where it has anything but plain numbers in it, or where the label
-    column doesn't follow from the header alone.
+    None if the part can't be judged without the others: it holds something other than plain numbers, or the header
+    alone does not decide which column has the labels.
     """
     import pandas as pd
 
     try:
         text = _header_and_lines(path, part, parts)
-        if b'"' in text:  # a quoted line end would be cut like any other
+        if b'"' in text:  # a line end inside quotes would be cut like any other
             return None
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -72,7 +72,7 @@ def _read_part(path: Path, label_column: str | None, part: int, parts: int) -> t
         label = choose_label_column(table, path, label_column)
         features, labels = table.drop(columns=label).to_numpy(), table[label].to_numpy()
         for values in (features, labels):
-            # Another part may hold fractions, so that the whole would be float64.
+            # If another part holds fractions, the whole file would be float64: larger whole numbers would change.
             if values.dtype.kind not in "iuf" or not -_EXACT <= values.min() <= values.max() <= _EXACT:
                 return None
         return compact_features(features, path), labels
@@ -81,7 +81,7 @@ def _read_part(path: Path, label_column: str | None, part: int, parts: int) -> t
 
 
 def _header_and_lines(path: Path, part: int, parts: int) -> bytes:
-    """The header line, and behind it the lines that begin in this part of the bytes below it."""
+    """The header line, followed by the lines that begin in this part of the bytes below the header."""
     with open(path, "rb") as file:
         header = file.readline(_HEADER_BYTES)
         first = file.tell()
@@ -92,7 +92,10 @@ def _header_and_lines(path: Path, part: int, parts: int) -> bytes:
 
 
 def _line_start(file: BinaryIO, position: int) -> int:
-    """Where the first line begins that does so at a position or behind it."""
+    """Where the first line begins that begins at `position` or later.
+
+    In b"ab\\ncd\\n", lines begin at 0 and 3: for positions 1, 2 and 3 this is 3; for 4 it is 6, the end.
+    """
     file.seek(position - 1)
     file.readline()
     return file.tell()

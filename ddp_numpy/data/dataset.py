@@ -1,4 +1,4 @@
-"""Labelled rows in memory, and the checks that what a file holds can be trained on."""
+"""Labelled rows in memory, and the checks that a file's values can be trained on."""
 
 import hashlib
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Dataset:
-    """n rows of d features with a class each. Raw: a Reader divides features batch by batch."""
+    """n rows of d features, each row with a class. Features are raw: a Reader divides them, batch by batch."""
 
     features: Array  # (n, d), uint8 or float32
     labels: npt.NDArray[np.int64]  # (n,), 0..classes-1
@@ -30,7 +30,7 @@ class Dataset:
         return f"{self.features.shape[1]:,} features (divided by {self.divisor:g}), {self.classes} classes"
 
     def sha256(self) -> str:
-        """A checksum of all that training takes from here."""
+        """A checksum of everything that training uses of this dataset."""
         digest = hashlib.sha256(f"{self.features.dtype} {self.features.shape} {self.classes} {self.divisor}".encode())
         digest.update(np.ascontiguousarray(self.features).data)
         digest.update(np.ascontiguousarray(self.labels).data)
@@ -41,7 +41,7 @@ class Reader:
     """Reads batches of a dataset into memory that the next batch overwrites."""
 
     def __init__(self, data: Dataset, dtype: npt.DTypeLike) -> None:
-        """dtype: of the scaled features."""
+        """dtype: that of the scaled features."""
         self._data = data
         self._scale = 1 / data.divisor
         self._raw = RowBuffer(data.features.shape[1:], data.features.dtype)
@@ -50,18 +50,18 @@ class Reader:
     def read(self, rows: Array) -> tuple[Array, npt.NDArray[np.int64]]:
         """The scaled features (B, d) and the labels (B,) of these row numbers (B,)."""
         raw, X = self._raw.rows(len(rows)), self._scaled.rows(len(rows))
-        # Row numbers are in range by their making; mode="raise" would check them in a buffered copy.
+        # The caller makes only row numbers that are in range. mode="raise" would check them, in a buffered copy.
         np.take(self._data.features, rows, axis=0, out=raw, mode="clip")
-        np.copyto(X, raw)  # on its own, as a product of mixed types converts piece by piece
+        np.copyto(X, raw)  # a step of its own, because a product of mixed types converts piece by piece
         X *= self._scale
         return X, self._data.labels[rows]
 
 
 def compact_features(values: Array, path: Path, columns: list[str] | None = None) -> Array:
-    """Numbers (n, d) as contiguous uint8 where nothing is lost by it, else float32.
+    """Numbers (n, d) as contiguous uint8 if no value changes by it, else as float32.
 
-    Raises InputError naming the row (from 1) and the column (from 1, or its name) of a value that is missing,
-    infinite or too large for float32.
+    Raises InputError for a value that is missing, infinite or too large for float32. The error names its row (from 1)
+    and its column (from 1, or by name).
     """
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
@@ -82,7 +82,7 @@ def compact_features(values: Array, path: Path, columns: list[str] | None = None
 
 
 def check_labels(labels: Array, path: Path) -> npt.NDArray[np.int64]:
-    """Labels (n,) as int64. Raises InputError unless they are whole numbers 0..k-1, k at least 2, with no gap."""
+    """Labels (n,) as int64. Raises InputError unless they are the whole numbers 0..k-1, k at least 2, none missing."""
     whole = labels.astype(np.int64) if labels.dtype.kind in "iub" else _whole_numbers(labels, path)
     if whole.min() < 0:
         row = int(np.argmax(whole < 0))

@@ -1,4 +1,4 @@
-"""Labelled images from the four IDX files that MNIST and its kin come as (http://yann.lecun.com/exdb/mnist)."""
+"""Labelled images from four IDX files, the form of MNIST and similar data sets (http://yann.lecun.com/exdb/mnist)."""
 
 import gzip
 import math
@@ -37,7 +37,7 @@ def read_idx(path: Path, dimensions: int) -> Array:
             raise InputError(f"{path}: the gzip file is cut short or damaged ({error}); copy it again") from None
     header = 4 + 4 * dimensions
     magic = int.from_bytes(data[:4], "big")
-    expected = 0x0800 + dimensions  # 08: unsigned bytes; then the number of dimensions
+    expected = 0x0800 + dimensions  # 0x08: unsigned bytes; then the number of dimensions: 0x0803 is 2051
     if len(data) < header or magic != expected:
         raise InputError(f"{path}: not the IDX file it should be: magic number {magic}, expected {expected}")
     shape = struct.unpack(f">{dimensions}I", data[4:header])

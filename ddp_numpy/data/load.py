@@ -1,4 +1,4 @@
-"""From a name or a path to the rows that train and the rows that validate."""
+"""From a name or a path to the rows for training and the rows for validation."""
 
 import contextlib
 import ctypes
@@ -38,36 +38,37 @@ def load_data(
     Rank 0 reads them; a large CSV file is parsed by all ranks that have it.
 
     source: "digits" (bundled), "mnist" (downloaded once), or the path of a .csv, .csv.gz or .npz file or of a
-    folder with MNIST's four IDX files. Folders have a validation split of their own; of the others valid_fraction
-    is held out, by label and by seed. Features are divided by divisor; by default by 255 if all are whole numbers
-    0..255, else by 1. Raises InputError, on every rank, for what can't be read or trained on.
+    folder with MNIST's four IDX files. Folders have a validation split of their own. From other sources,
+    valid_fraction of the rows is held out, by label and by seed. Features are divided by divisor; by default by 255
+    if all are whole numbers 0..255, else by 1. Raises InputError, on every rank, for data that can't be read or
+    trained on.
     """
     loaded: list[Dataset | None] = [None, None]
     with comm.together():
         parsed = _parse_together(Path(source), label_column, comm)
         if comm.rank == 0:
             loaded = [*_load(source, label_column, valid_fraction, seed, divisor, parsed)]
-    # Popped, so that rank 0's own arrays are freed once the shared ones are there.
+    # pop takes rank 0's own arrays out of the list, so that they are freed once the shared ones are there.
     train, valid = (_share(loaded.pop(0), comm) for _ in range(2))
     _return_freed_memory()
     return train, valid
 
 
 def _share(data: Dataset | None, comm: "Communicator") -> Dataset:
-    """Rank 0's dataset on every rank, its arrays once a node."""
+    """Rank 0's dataset on every rank. The ranks of a node share one copy of its arrays."""
     classes, divisor = comm.broadcast((data.classes, data.divisor) if data else (0, 1.0))
     features, labels = (comm.share(x) for x in ((data.features, data.labels) if data else (None, None)))
     return Dataset(features, labels, classes, divisor)
 
 
 def _return_freed_memory() -> None:
-    """What reading needed and freed, glibc would keep for later: as much again as the data."""
-    with contextlib.suppress(AttributeError, OSError):  # another C library
+    """Give freed memory back to the system. glibc would keep what reading needed: as much again as the data."""
+    with contextlib.suppress(AttributeError, OSError):  # another C library than glibc
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _parse_together(path: Path, label_column: str | None, comm: "Communicator") -> Table | None:
-    """A CSV file that rank 0 has, but not in its cache, parsed by all ranks; None where rank 0 is to read alone."""
+    """A CSV file that rank 0 has, but not in its cache, parsed by all ranks. None if rank 0 has to read alone."""
     worth = False
     if comm.rank == 0 and comm.size > 1 and _is_csv(path):
         with contextlib.suppress(OSError):
@@ -120,7 +121,7 @@ def _is_csv(path: Path) -> bool:
 
 
 def _csv_options(label_column: str | None) -> str:
-    """What, besides the file, decides what is read from it."""
+    """The options that change what is read from a file."""
     return f"label={label_column}"
 
 

@@ -1,4 +1,4 @@
-"""MNIST: the digits that come with the package, and the whole of it, downloaded once."""
+"""MNIST: the digits that come with the package, and the whole data set, downloaded once."""
 
 import gzip
 import io
@@ -14,7 +14,7 @@ MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-SHA256 = {  # of the unpacked files: mirrors may compress them as they like
+SHA256 = {  # of the unpacked files, because mirrors may compress them differently
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
@@ -29,9 +29,9 @@ def bundled_digits() -> Path:
 
 
 def download_mnist(mirrors: Sequence[str] = MIRRORS, checksums: Mapping[str, str] = SHA256) -> Path:
-    """The folder of the four files of MNIST, in the user's cache: downloaded if missing, checked in any case.
+    """The folder of MNIST's four files, in the user's cache. Missing files are downloaded; all files are checked.
 
-    Tries the mirrors in turn. Raises InputError, with what each of them answered, if none has the right file.
+    Tries the mirrors in turn. If no mirror has the right file, raises InputError with the answer of each mirror.
     """
     folder = cache_folder() / "mnist"
     for name, checksum in checksums.items():
@@ -40,16 +40,16 @@ def download_mnist(mirrors: Sequence[str] = MIRRORS, checksums: Mapping[str, str
 
 
 def _download(name: str, checksum: str, mirrors: Sequence[str], folder: Path) -> None:
-    import pooch  # here, as only this one source of data needs it
+    import pooch  # here, because only this one source of data needs it
 
-    pooch.get_logger().setLevel("ERROR")  # rank 0's output is the job's, and says where data came from
+    pooch.get_logger().setLevel("ERROR")  # rank 0's output is the job's, which itself says where data came from
     answers = []
     for mirror in mirrors:
         try:
             pooch.retrieve(f"{mirror}{name}.gz", f"sha256:{checksum}", name, folder, downloader=_fetch_and_unpack)
         except (OSError, EOFError, zlib.error) as error:  # requests' errors are OSErrors
             answers.append(f"{mirror}: {error}")
-        except ValueError:  # how pooch says that the hash is another
+        except ValueError:  # pooch raises it if the checksum differs
             answers.append(f"{mirror}: checksum mismatch")
         else:
             return
@@ -60,7 +60,7 @@ def _download(name: str, checksum: str, mirrors: Sequence[str], folder: Path) ->
 
 
 def _fetch_and_unpack(url: str, output_file: str, _: Any) -> None:
-    """pooch's downloader: what it checks and keeps is then the unpacked file."""
+    """A downloader for pooch that unpacks the file: pooch then checks and keeps the unpacked one."""
     import pooch
 
     packed = io.BytesIO()

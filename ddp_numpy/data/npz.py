@@ -12,7 +12,7 @@ from ddp_numpy.data.dataset import Array, check_labels, compact_features
 def read_npz(path: Path) -> tuple[Array, Array]:
     """The features (n, d) and labels (n,) of a .npz with X (n, …) of numbers and y (n,) of whole numbers.
 
-    Never unpickles. Raises InputError, and OSError as open() does.
+    Never unpickles. Raises InputError for any other contents, and OSError as open() does.
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
