@@ -81,7 +81,7 @@ class Optimizer(abc.ABC):
             self.update(params, grads, self.state, self.hyper)
             return
         vectors = {name: array for name, array in self.state.items() if array.shape == params.shape}
-        for part, own in self._parts(runs or [slice(0, params.size)]):
+        for part, own in self._parts([slice(0, params.size)] if runs is None else runs):
             views = {name: vector[part] for name, vector in vectors.items()}
             self.update(params[part], grads[part], views, {**self.hyper, **own})
 
