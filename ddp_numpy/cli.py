@@ -61,7 +61,7 @@ def training_options(command: F) -> F:
     )(command)  # fmt: skip
     # As decorators under one another: the last one written is the first applied.
     for group in reversed(GROUPS.values()):
-        for option in reversed(group.options):
+        for option in reversed(group.options()):
             default = None if option.default is None else option.record(option.default)
             command = optgroup.option(
                 f"--{option.name}", type=option.type, default=default, is_flag=option.type is click.BOOL,

@@ -25,13 +25,12 @@ from ddp_numpy.base.options import (
     allowed,
     as_text,
     count,
-    group,
     option,
     positive,
 )
 
 
-@group
+@dataclasses.dataclass(frozen=True)
 class Data(Group):
     """Which rows train, and which validate.
 
@@ -56,7 +55,7 @@ class Data(Group):
     )  # fmt: skip
 
 
-@group
+@dataclasses.dataclass(frozen=True)
 class Model(Group):
     """The network."""
 
@@ -66,7 +65,7 @@ class Model(Group):
     )  # fmt: skip
 
 
-@group
+@dataclasses.dataclass(frozen=True)
 class Training(Group):
     """How it is trained."""
 
@@ -95,7 +94,7 @@ class Training(Group):
     )  # fmt: skip
 
 
-@group
+@dataclasses.dataclass(frozen=True)
 class Output(Group):
     """What the run leaves behind, and what it is resumed from."""
 
@@ -137,14 +136,14 @@ class Settings:
             if name not in OPTIONS:
                 raise InputError(f"unknown key {name!r}; the keys are {', '.join(sorted(OPTIONS))}")
         groups = {
-            name: kind(**{option.attribute: values[option.name] for option in kind.options if option.name in values})
+            name: kind(**{option.attribute: values[option.name] for option in kind.options() if option.name in values})
             for name, kind in GROUPS.items()
         }
         return cls(**groups)
 
     def values(self) -> dict[str, Any]:
         """All values by the options' names."""
-        groups = [(getattr(self, name), kind.options) for name, kind in GROUPS.items()]
+        groups = [(getattr(self, name), kind.options()) for name, kind in GROUPS.items()]
         return {option.name: getattr(group, option.attribute) for group, options in groups for option in options}
 
     def recorded(self) -> dict[str, Any]:
@@ -178,12 +177,15 @@ class Settings:
             was = option.check(before.get(name, option.default))
             if option.change is Change.RESULT and was != now:
                 changes.append(f"--{name} was {as_text(was)}, now {as_text(now)}")
+        changes += [
+            f"--{name} was {before[name]}, but this version has no such option" for name in before.keys() - OPTIONS
+        ]
         return changes
 
 
 GROUPS: dict[str, Any] = {field.name: field.default_factory for field in dataclasses.fields(Settings)}
 """The groups' classes, by their names in Settings. The class's own name is the title in --help."""
-OPTIONS: dict[str, Option] = {option.name: option for kind in GROUPS.values() for option in kind.options}
+OPTIONS: dict[str, Option] = {option.name: option for kind in GROUPS.values() for option in kind.options()}
 """All options by name."""
 
 
@@ -201,7 +203,7 @@ def reference() -> str:
     for kind in GROUPS.values():
         lines += ["", f"## {kind.__name__}", "", "| option | TOML key | default | range | meaning | on resume |"]
         lines.append("| --- | --- | --- | --- | --- | --- |")
-        for declared in kind.options:
+        for declared in kind.options():
             default = declared.shown_default or ""
             if declared.default is not None:
                 default = f"`{json.dumps(declared.record(declared.default))}`"  # as TOML has it, too

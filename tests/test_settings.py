@@ -101,6 +101,11 @@ def test_an_option_that_the_runs_version_did_not_have_counts_as_its_default() ->
     assert Settings(training=Training(momentum=0.5)).changed(before) == ["--momentum was 0.0, now 0.5"]
 
 
+def test_an_option_that_only_the_runs_version_has_is_named() -> None:
+    before = Settings().recorded() | {"dropout": 0.5}
+    assert Settings().changed(before) == ["--dropout was 0.5, but this version has no such option"]
+
+
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(
         InputError, match="unknown key 'batch'; the keys are batch-size, check-replicas, checkpoint-every"

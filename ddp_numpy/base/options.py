@@ -2,14 +2,14 @@
 
 import dataclasses
 import enum
+import functools
 import math
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import click
 
 from ddp_numpy.base.errors import InputError
 
-T = TypeVar("T")
 ParamType: TypeAlias = "click.ParamType[Any]"  # in quotes: it is generic only in the newest Click
 
 
@@ -136,27 +136,24 @@ def option(
 class Group:
     """Options that --help shows together, under the name of the class.
 
-    A subclass declares them as fields, and becomes a frozen dataclass by `group`. Its objects check their values when
-    they are made: they raise InputError for one that is not allowed.
+    A subclass is a frozen dataclass that declares them as fields. Its objects check their values when they are made:
+    they raise InputError for one that is not allowed.
     """
 
-    options: ClassVar[tuple[Option, ...]]
+    @classmethod
+    @functools.cache
+    def options(cls) -> tuple[Option, ...]:
+        """The group's options, in the order in which they are declared."""
+        options = []
+        for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # of the subclasses
+            facts = dict(field.metadata)
+            name = facts.pop("name") or field.name.replace("_", "-")
+            options.append(Option(name=name, attribute=field.name, default=field.default, **facts))
+        return tuple(options)
 
     def __post_init__(self) -> None:
-        for option in self.options:
+        for option in self.options():
             object.__setattr__(self, option.attribute, option.check(getattr(self, option.attribute)))
-
-
-def group(cls: type[T]) -> type[T]:
-    """Make a Group's class a frozen dataclass, and list its options."""
-    made = dataclasses.dataclass(frozen=True)(cls)
-    options = []
-    for field in dataclasses.fields(made):  # type: ignore[arg-type]
-        facts = dict(field.metadata)
-        name = facts.pop("name") or field.name.replace("_", "-")
-        options.append(Option(name=name, attribute=field.name, default=field.default, **facts))
-    made.options = tuple(options)  # type: ignore[attr-defined]
-    return made
 
 
 def as_text(value: Any) -> str:

@@ -104,7 +104,7 @@ class SummedVector:
 
         part: the same on all ranks, with a step of 1.
         """
-        self._allreduce(self.array[part])
+        self._allreduce(self.array if part is WHOLE else self.array[part])
 
     def free(self) -> None:
         """Give the memory back. Collective. Neither `array` nor a view of it may be used any more."""

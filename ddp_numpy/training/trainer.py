@@ -183,20 +183,19 @@ class Trainer:
     def train_step(self, reader: Reader, batch: Array) -> None:
         """One update from the rows of a global batch, given by their numbers (b,); this rank takes its share."""
         exchange, tally = self.exchange, self.exchange.tally
-        riders = np.zeros(tally.width + 1, tally.dtype)
-        counts, stops = riders[:-1], riders[-1:]
+        counts = np.zeros(tally.width + 1, tally.dtype)  # with a place for the wish to stop
         for first, rows in self._pieces(batch, len(batch) if self.model.joins_rows else exchange.piece_rows):
             X, y = self._read(reader, rows)
             context = self._of_these_rows(first, len(rows), len(batch))
             losses, right = self.loss.forward(self.model.forward(X, context), y, len(rows))
             self.model.backward(self.loss.backward(len(batch)))
             exchange.add_gradients(len(rows))
-            counts += tally.count(losses, right)
-        stops[0] = self.stop
+            counts[:-1] += tally.count(losses, right)
+        counts[-1] = self.stop
         self.sums_begun += 1
-        riders[...] = exchange.sum(riders)
+        sums = exchange.sum(counts)
         self.sums_ended += 1
-        self.sums, self.stopping = tally.figures(counts), bool(stops[0])
+        self.sums, self.stopping = tally.figures(sums[:-1]), bool(sums[-1])
         self._check_and_clip()
         self.optimizer.step(self.model.params, exchange.grads)
 
