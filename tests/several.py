@@ -14,7 +14,7 @@ Command = tuple[Path, Sequence[object]]
 """The folder in which a command starts, and its arguments."""
 
 
-def train_several(ranks: int | None, commands: Mapping[str, Command], timeout: float = 60) -> dict[str, Job]:
+def train_several(ranks: int | None, commands: Mapping[str, Command], timeout: float = 180) -> dict[str, Job]:
     """Run commands one after the other on so many ranks (None: without mpirun); returns how each of them ended.
 
     A command's output is the output of all its ranks, one rank after the other. Fails the test if the job of them all
