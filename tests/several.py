@@ -26,9 +26,9 @@ def train_several(ranks: int | None, commands: Mapping[str, Command], timeout: f
         (notes / "commands.json").write_text(json.dumps(listed))
         job = run_job(ranks, _SCRIPT, notes, cwd=notes, timeout=timeout)
         if (job.status, job.out, job.err) != (0, "", ""):
-            written = sorted(notes.glob("*.out")) + sorted(notes.glob("*.err"))
-            texts = [f"{path.name}:\n{path.read_text()}" for path in written if path.stat().st_size]
-            pytest.fail(f"the job of the commands {list(commands)} ended badly: {job}\n" + "\n".join(texts))
+            reached = max((int(path.name.split("-")[0]) for path in notes.glob("*.err")), default=0)
+            texts = [f"{path.name}:\n{path.read_text()}" for path in sorted(notes.glob(f"{reached}-*.*"))]
+            pytest.fail(f"the job ended badly in the command '{list(commands)[reached]}': {job}\n" + "\n".join(texts))
         return {name: _ending(notes, number, ranks or 1) for number, name in enumerate(commands)}
 
 
