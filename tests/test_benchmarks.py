@@ -4,12 +4,14 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from jobs import run_job
 from tables import classified_rows, write_csv
 
 CHECKOUT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_peers(tmp_path: Path) -> None:
     options = ("--rounds", "1", "--seconds", "0.05", "--batches", "64", "--json", tmp_path / "peers.json")
     job = run_job(None, "-m", "benchmarks.peers", *options, cwd=CHECKOUT, timeout=120)

@@ -14,6 +14,7 @@ from ddp_numpy import load_model
 CHECKOUT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_the_wheel_trains_in_an_empty_environment(tmp_path: Path) -> None:
     def pip(python: str | Path, *arguments: str | Path) -> None:
         command = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]

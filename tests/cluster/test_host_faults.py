@@ -71,6 +71,7 @@ def test_a_host_cut_off_ends_the_job_on_all_hosts(cut: int, cluster: Cluster, tm
     assert "was killed" not in said
 
 
+@pytest.mark.slow
 def test_training_goes_on_without_a_host_that_is_lost(cluster: Cluster, tmp_path: Path) -> None:
     options = ("--max-restarts", "1", "--elastic", "--epochs", "40")
     with Training(cluster, tmp_path, *options) as training:

@@ -94,6 +94,7 @@ def waiting_job(starter: str, env: dict[str, str], folder: Path) -> str:
     return submit(printed(*size, "-m", "warned", folder=folder), env)
 
 
+@pytest.mark.slow
 def test_jobs_near_their_time_limit_are_warned_and_queued_again(env: dict[str, str], tmp_path: Path) -> None:
     # Both at once, as they mostly wait.
     numbers = {starter: waiting_job(starter, env, tmp_path / starter) for starter in ("srun", "mpirun")}

@@ -93,6 +93,7 @@ def test_restarts_need_a_folder(folder: Path) -> None:
     assert "--max-restarts: give the job an --out" in job.error_lines[0]
 
 
+@pytest.mark.slow
 def test_killed_ranks_at_random_moments_change_nothing() -> None:
     assert soak(kills=20, seed=7, ranks=2) == []
 

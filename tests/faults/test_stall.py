@@ -53,6 +53,7 @@ def test_under_open_mpi(what: str, tmp_path: Path) -> None:
     assert f"error: rank 1 on {HOST} " in job.err
 
 
+@pytest.mark.slow
 def test_slow_reading_and_slow_evaluation_are_no_stall(tmp_path: Path) -> None:
     options = ("--epochs", "1", "--quiet", "--out", "run", "--stall-timeout", "1.5")
     job = run_job(3, HERE / "slow_rank.py", "4", *options, cwd=tmp_path)

@@ -1,6 +1,7 @@
-"""Under mpirun: load a CSV file, and print a hash of its rows, and whether rank 0 had to read it alone.
+"""Under mpirun: load CSV files, and print for each a hash of its rows, and whether rank 0 had to read it alone.
 
-With a second argument, ranks other than 0 are elsewhere, where the file can't be seen.
+python shared_csv.py FILE[:FOLDER] …: where a file has a folder, ranks other than 0 are there, where the file can't be
+seen. Each file is read with a cache of its own.
 """
 
 import hashlib
@@ -22,12 +23,18 @@ def noting(path, label_column=None):  # type: ignore[no-untyped-def]
 
 ddp_numpy.data.load.read_csv = noting  # type: ignore[attr-defined]
 comm = world()
-if comm.rank > 0 and len(sys.argv) > 2:
-    os.chdir(sys.argv[2])
-datasets = load_data(sys.argv[1], comm)
-digest = hashlib.sha256()
-for data in datasets:
-    digest.update(str((data.features.dtype, data.features.shape, data.divisor, data.classes)).encode())
-    digest.update(data.features.tobytes() + data.labels.tobytes())
+here, caches = os.getcwd(), os.environ["XDG_CACHE_HOME"]
+found = []
+for number, argument in enumerate(sys.argv[1:]):
+    path, _, elsewhere = argument.partition(":")
+    os.environ["XDG_CACHE_HOME"] = f"{caches}/{number}"
+    os.chdir(elsewhere if elsewhere and comm.rank > 0 else here)
+    alone.clear()
+    datasets = load_data(path, comm)
+    digest = hashlib.sha256()
+    for data in datasets:
+        digest.update(str((data.features.dtype, data.features.shape, data.divisor, data.classes)).encode())
+        digest.update(data.features.tobytes() + data.labels.tobytes())
+    found.append({"sha256": digest.hexdigest(), "alone": bool(alone)})
 if comm.rank == 0:
-    print(json.dumps({"sha256": digest.hexdigest(), "alone": bool(alone)}))
+    print(json.dumps(found))

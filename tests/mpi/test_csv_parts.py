@@ -1,7 +1,6 @@
 """A CSV file that several ranks parse is what one of them would have read."""
 
 import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -28,38 +27,48 @@ WHOLE = ",".join(["{}"] * 20) + ",100" * 8
 WHOLE_HEADER = HEADER + "".join(f",y{i}" for i in range(8))
 
 
-def load(ranks: int | None, path: Path, tmp_path: Path, *arguments: Path) -> dict[str, object]:
-    env = {"XDG_CACHE_HOME": tempfile.mkdtemp(dir=tmp_path)}  # each job reads anew
-    job = run_job(ranks, HERE / "shared_csv.py", path.name, *arguments, cwd=path.parent, env=env)
-    assert job.status == 0, job.err
-    return json.loads(job.out)
+CHANGES = {  # the change of one row, and whether rank 0 has to read the file alone
+    "whole": (None, False),  # uint8
+    "fractions": ((ROWS - 7, "2," + ",".join(["0.1"] * 28)), False),  # float32, by one row of the last part
+    "too large": ((5, "1," + ",".join(["9007199254740993"] * 28)), True),  # not the same in float64
+    "quoted": ((ROWS // 2, '1,"7",' + ",".join(["3"] * 27)), True),
+}
 
 
-@pytest.mark.parametrize(
-    ("change", "alone"),
-    [
-        (None, False),  # uint8
-        ((ROWS - 7, "2," + ",".join(["0.1"] * 28)), False),  # float32, by one row of the last part
-        ((5, "1," + ",".join(["9007199254740993"] * 28)), True),  # not the same in float64
-        ((ROWS // 2, '1,"7",' + ",".join(["3"] * 27)), True),
-    ],
-    ids=["whole", "fractions", "too large", "quoted"],
-)
-def test_ranks_read_together_what_one_reads(change: tuple[int, str] | None, alone: bool, tmp_path: Path) -> None:
-    path = write(tmp_path / "t.csv", WHOLE_HEADER, WHOLE, change)
-    expected = load(None, path, tmp_path)
-    for ranks in (2, 3, 4):
-        assert load(ranks, path, tmp_path) == {"sha256": expected["sha256"], "alone": alone}
+Loaded = dict[str, dict[str, object]]
+"""What a job found in each file that it loaded, by the file, or by the folder where ranks other than 0 were."""
 
 
-def test_only_ranks_that_have_the_file_take_part(tmp_path: Path) -> None:
-    path = write(tmp_path / "t.csv", WHOLE_HEADER, WHOLE)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "other").mkdir()
-    write(tmp_path / "other" / "t.csv", WHOLE_HEADER, WHOLE, (3, "0" + ",0" * 28))
-    expected = load(None, path, tmp_path)["sha256"]
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[int | None, Loaded]:
+    """What jobs of every number of ranks found in the files, each of them in all. None: without mpirun."""
+    folder = tmp_path_factory.mktemp("csv")
+    for name, (change, _) in CHANGES.items():
+        write(folder / f"{name}.csv", WHOLE_HEADER, WHOLE, change)
     for elsewhere in ("empty", "other"):
-        assert load(3, path, tmp_path, tmp_path / elsewhere) == {"sha256": expected, "alone": True}
+        (folder / elsewhere).mkdir()
+    write(folder / "other" / "whole.csv", WHOLE_HEADER, WHOLE, (3, "0" + ",0" * 28))
+    files = {name: f"{name}.csv" for name in CHANGES}
+    hidden = {elsewhere: f"whole.csv:{folder / elsewhere}" for elsewhere in ("empty", "other")}
+    found = {}
+    for ranks in (None, 2, 3, 4):
+        arguments = files | hidden if ranks == 3 else files
+        env = {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}  # each job reads anew
+        job = run_job(ranks, HERE / "shared_csv.py", *arguments.values(), cwd=folder, env=env, timeout=180)
+        assert job.status == 0, job.err
+        found[ranks] = dict(zip(arguments, json.loads(job.out), strict=True))
+    return found
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_ranks_read_together_what_one_reads(name: str, loaded: dict[int | None, Loaded]) -> None:
+    for ranks in (2, 3, 4):
+        assert loaded[ranks][name] == {"sha256": loaded[None][name]["sha256"], "alone": CHANGES[name][1]}
+
+
+def test_only_ranks_that_have_the_file_take_part(loaded: dict[int | None, Loaded]) -> None:
+    for elsewhere in ("empty", "other"):
+        assert loaded[3][elsewhere] == {"sha256": loaded[None]["whole"]["sha256"], "alone": True}
 
 
 def test_what_is_wrong_is_named_by_its_row_in_the_whole_file(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 import gzip
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from jobs import run_job, train
+from jobs import Job, run_job, train
+from several import train_several
 from tables import classified_rows, write_csv
 
 HERE = Path(__file__).parent
@@ -100,20 +102,52 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
 }
 
 
-@pytest.mark.parametrize("ranks", [None, 1, 3])
-@pytest.mark.parametrize(("prepare", "message"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_a_mistake_ends_in_one_line(
-    prepare: Callable[[Path], list[str]], message: str, ranks: int | None, tmp_path: Path
-) -> None:
-    arguments = prepare(tmp_path)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    job = train(ranks, *arguments, cwd=tmp_path, timeout=30)
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def assert_one_line(job: Job, message: str) -> None:
     assert job.status == 2, job.err
     assert job.out == ""
     assert len(job.err.splitlines()) == 1, job.err
     assert job.err.startswith("error: ")
     assert message in job.err
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@dataclass
+class Mistaken:
+    """How a job ended that had a mistake, and the files of its folder before and after."""
+
+    job: Job
+    before: dict[Path, bytes]
+    after: dict[Path, bytes]
+
+
+@pytest.fixture(scope="module", params=[None, 1, 3])
+def mistaken(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Mistaken]:
+    """All mistakes, each in its folder, made by the same processes one after the other."""
+    folders = {name: tmp_path_factory.mktemp("mistake") for name in MISTAKES}
+    commands = {name: (folders[name], prepare(folders[name])) for name, (prepare, _) in MISTAKES.items()}
+    before = {name: files(folder) for name, folder in folders.items()}
+    jobs = train_several(request.param, commands)
+    return {name: Mistaken(jobs[name], before[name], files(folders[name])) for name in MISTAKES}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_ends_in_one_line(name: str, mistaken: dict[str, Mistaken]) -> None:
+    assert_one_line(mistaken[name].job, MISTAKES[name][1])
+    assert mistaken[name].after == mistaken[name].before
+
+
+# One mistake that is found before the ranks meet, one in the data, and one in the folder of the output.
+@pytest.mark.parametrize("ranks", [None, 1, 3])
+@pytest.mark.parametrize("name", ["lr text", "text", "out holds a run"])
+def test_a_job_of_its_own_ends_by_a_mistake(name: str, ranks: int | None, tmp_path: Path) -> None:
+    prepare, message = MISTAKES[name]
+    arguments = prepare(tmp_path)
+    before = files(tmp_path)
+    assert_one_line(train(ranks, *arguments, cwd=tmp_path, timeout=30), message)
+    assert files(tmp_path) == before
 
 
 def test_a_checksum_mismatch_ends_in_one_line(tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from jobs import train
 
 from ddp_numpy.data.idx import read_idx_split
 
 
+@pytest.mark.slow
 def test_the_default_network_learns_what_the_readme_says(mnist: Path, tmp_path: Path) -> None:
     X, y = read_idx_split(mnist, "train")
     rows = np.random.default_rng(0).permutation(len(X))[:42_000]

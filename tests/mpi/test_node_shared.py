@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jobs import run_job, train
+from several import train_several
 from tables import classified_rows, write_csv
 
 from ddp_numpy import load_model
@@ -100,10 +101,12 @@ def test_the_same_ranks_give_the_same_bits_again(tmp_path: Path) -> None:
 
 def test_both_ways_of_summing_train_the_same_weights(tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", *classified_rows(100))
+    options = ("--data", "t.csv", "--epochs", "2", "--batch-size", "7", "--dtype", "float64")
+    ways = {"node-shared": "sums by node-shared memory", "allreduce": "sums by Allreduce"}
+    jobs = train_several(3, {way: (tmp_path, (*options, "--comm", way, "--out", way)) for way in ways})
     params = []
-    for way, said in (("node-shared", "sums by node-shared memory"), ("allreduce", "sums by Allreduce")):
-        options = ("--data", "t.csv", "--epochs", "2", "--batch-size", "7", "--dtype", "float64")
-        job = train(3, *options, "--comm", way, "--out", way, cwd=tmp_path)
+    for way, said in ways.items():
+        job = jobs[way]
         assert job.status == 0, job.err
         assert said in job.out
         params.append(load_model(tmp_path / way / "model.npz").params)

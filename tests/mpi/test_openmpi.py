@@ -1,11 +1,13 @@
 """The same jobs under Open MPI, whose wheel lives in an environment of its own beside MPICH's."""
 
+import functools
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,20 +30,44 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """The weights that one process of MPICH's environment trains."""
+    folder = tmp_path_factory.mktemp("alone")
+    write_csv(folder / "t.csv", *classified_rows(100))
+    job = run_job(None, "-m", "ddp_numpy.train", *OPTIONS, "--out", "one", cwd=folder)
+    assert job.status == 0, job.err
+    return load_model(folder / "one" / "model.npz").params
+
+
 def launch(*arguments: str, cwd: Path) -> Job:
     return run_job(None, "-m", "launch", *arguments, cwd=cwd, python=PYTHON)
 
 
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple[Job, Path]]:
+    """Gives how a training on so many ranks ended, and its folder. Each is launched once for all tests."""
+
+    @functools.cache
+    def run(ranks: int) -> tuple[Job, Path]:
+        openmpi_python()
+        folder = tmp_path_factory.mktemp("launched")
+        write_csv(folder / "t.csv", *classified_rows(100))
+        return launch("run", "-n", str(ranks), *OPTIONS, "--out", "many", cwd=folder), folder / "many"
+
+    return run
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5])
-def test_any_number_of_ranks_trains_the_same_weights(ranks: int, folder: Path) -> None:
-    alone = run_job(None, "-m", "ddp_numpy.train", *OPTIONS, "--out", "one", cwd=folder)  # in MPICH's environment
-    assert alone.status == 0, alone.err
-    job = launch("run", "-n", str(ranks), *OPTIONS, "--out", "many", cwd=folder)
+def test_any_number_of_ranks_trains_the_same_weights(
+    ranks: int, alone: np.ndarray, launched: Callable[[int], tuple[Job, Path]]
+) -> None:
+    job, out = launched(ranks)
     assert job.status == 0, job.err
     if ranks > 1:
         assert re.search(rf"ranks +{ranks} on \S+; Open MPI ", job.out)
-    many, one = (load_model(folder / out / "model.npz").params for out in ("many", "one"))
-    assert np.abs(many - one).max() <= 1e-12 * np.abs(one).max()
+    many = load_model(out / "model.npz").params
+    assert np.abs(many - alone).max() <= 1e-12 * np.abs(alone).max()
 
 
 def test_no_progress_bar_ends_up_in_a_file(folder: Path) -> None:
@@ -51,9 +77,8 @@ def test_no_progress_bar_ends_up_in_a_file(folder: Path) -> None:
     assert "━" not in job.out
 
 
-def test_what_root_and_few_cores_need_is_passed_and_said_once(folder: Path) -> None:
-    many = str(len(os.sched_getaffinity(0)) + 1)
-    job = launch("run", "-n", many, *OPTIONS, "--quiet", cwd=folder)
+def test_what_root_and_few_cores_need_is_passed_and_said_once(launched: Callable[[int], tuple[Job, Path]]) -> None:
+    job, _ = launched(len(os.sched_getaffinity(0)) + 1)
     assert job.status == 0, job.err
     reasons = "root and more ranks than cores" if os.geteuid() == 0 else "more ranks than cores"
     assert job.err == f"note: Open MPI refuses {reasons} unless told otherwise: told so\n"

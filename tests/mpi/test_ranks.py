@@ -1,11 +1,14 @@
 """The promise: the number of ranks never changes the result."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from jobs import Job, run_job, train
+from jobs import Job, run_job
+from several import train_several
 from tables import classified_rows, write_csv
 
 from ddp_numpy import load_model
@@ -14,6 +17,7 @@ HERE = Path(__file__).parent
 # 560 rows: 451 to train, which leaves a last batch of 3 rows for batches of 64 and of 7; 112 - 3 to validate.
 ROWS, TRAIN_ROWS, VALID_ROWS, VALID_FRACTION = 560, 451, 109, 0.195
 TOLERANCE = {"float64": 1e-12, "float32": 1e-4}
+BATCHES, DTYPES = (64, 7), ("float64", "float32")
 
 
 @pytest.fixture(scope="module")
@@ -21,25 +25,47 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_csv(tmp_path_factory.mktemp("data") / "table.csv", *classified_rows(ROWS, features=30, classes=5))
 
 
-def result(job: Job, folder: Path) -> tuple[np.ndarray, list[dict[str, float]]]:
-    assert job.status == 0, job.err
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return load_model(folder / "model.npz").params, [json.loads(line) for line in lines]
+@dataclass
+class Training:
+    """How a training ended, and the folder it wrote."""
+
+    job: Job
+    folder: Path
+
+    def result(self) -> tuple[np.ndarray, list[dict[str, float]]]:
+        """The weights, and what was measured of each epoch."""
+        assert self.job.status == 0, self.job.err
+        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
+        return load_model(self.folder / "model.npz").params, [json.loads(line) for line in lines]
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("batch", [64, 7])
-def test_any_number_of_ranks_trains_the_same_weights(table: Path, batch: int, dtype: str, tmp_path: Path) -> None:
-    options = ["--data", table, "--valid-fraction", VALID_FRACTION, "--epochs", 2, "--lr", 0.1]
-    options += ["--batch-size", batch, "--dtype", dtype, "--quiet"]
+@pytest.fixture(scope="module")
+def trainings(table: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int | None, str], Training]:
+    """What jobs of every number of ranks trained, each of them with all the options that tests compare."""
+    small = write_csv(table.with_name("small.csv"), *classified_rows(9, features=5, classes=2))
+    common = ("--data", table, "--valid-fraction", VALID_FRACTION, "--epochs", 2, "--lr", 0.1, "--quiet")
+    options: dict[str, Sequence[object]] = {
+        f"{batch} {dtype}": (*common, "--batch-size", batch, "--dtype", dtype) for batch in BATCHES for dtype in DTYPES
+    }
+    options["small"] = ("--data", small, "--epochs", 3, "--batch-size", 2, "--dtype", "float64")
+    found = {}
+    for ranks in (None, 1, 2, 3, 4, 5):  # None: without mpirun
+        folders = {name: tmp_path_factory.mktemp("run") for name in options}
+        jobs = train_several(
+            ranks, {name: (folders[name], (*words, "--out", "out")) for name, words in options.items()}
+        )
+        found |= {(ranks, name): Training(job, folders[name] / "out") for name, job in jobs.items()}
+    return found
 
-    def run(ranks: int | None) -> tuple[np.ndarray, list[dict[str, float]]]:
-        folder = tmp_path / str(ranks)
-        return result(train(ranks, *map(str, options), "--out", folder, cwd=tmp_path), folder)
 
-    expected, expected_metrics = run(None)  # without mpirun
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", BATCHES)
+def test_any_number_of_ranks_trains_the_same_weights(
+    trainings: dict[tuple[int | None, str], Training], batch: int, dtype: str
+) -> None:
+    expected, expected_metrics = trainings[None, f"{batch} {dtype}"].result()
     for ranks in (1, 2, 3, 4, 5):
-        params, metrics = run(ranks)
+        params, metrics = trainings[ranks, f"{batch} {dtype}"].result()
         assert params.dtype == dtype
         assert np.abs(params - expected).max() <= TOLERANCE[dtype] * np.abs(expected).max(), f"{ranks} ranks"
         for ours, theirs in zip(metrics, expected_metrics, strict=True):
@@ -86,12 +112,8 @@ def test_replicas_that_come_apart_stop_the_job(rank: int, array: str, words: str
     assert "step 4" not in job.out, "nothing is done with it, no checkpoint written"
 
 
-def test_more_ranks_than_rows_in_any_batch(tmp_path: Path) -> None:
-    small = write_csv(tmp_path / "small.csv", *classified_rows(9, features=5, classes=2))
-    options = ["--data", small, "--epochs", "3", "--batch-size", "2", "--dtype", "float64"]
-    for ranks in (1, 5):
-        assert train(ranks, *options, "--out", tmp_path / str(ranks), cwd=tmp_path).status == 0
-    alone, together = (load_model(tmp_path / str(ranks) / "model.npz").params for ranks in (1, 5))
+def test_more_ranks_than_rows_in_any_batch(trainings: dict[tuple[int | None, str], Training]) -> None:
+    alone, together = (trainings[ranks, "small"].result()[0] for ranks in (1, 5))
     np.testing.assert_allclose(together, alone, rtol=1e-12)
 
 
