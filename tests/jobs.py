@@ -89,13 +89,13 @@ def run_job(
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        _kill(left_of(mark))
+        kill(left_of(mark))
         out, err = process.communicate()
         pytest.fail(f"{' '.join(map(str, arguments))} on {ranks} ranks ran over {timeout} s:\n{out}\n{err}")
     deadline = time.monotonic() + _GONE_SECONDS
     while left := left_of(mark):
         if time.monotonic() > deadline:
-            _kill(left)
+            kill(left)
             pytest.fail(f"processes left after the job ended: {left}")
         time.sleep(0.05)
     return Job(process.returncode, out, err)
@@ -123,8 +123,7 @@ def staying(
             }
             yield job
         finally:
-            for process in left_of(str(folder)):
-                process.kill()
+            kill(left_of(str(folder)))
 
 
 def gone_within(seconds: float, folder: Path) -> bool:
@@ -149,7 +148,8 @@ def left_of(mark: str) -> list[psutil.Process]:
     return found
 
 
-def _kill(processes: list[psutil.Process]) -> None:
+def kill(processes: list[psutil.Process]) -> None:
+    """Kill those of them that are still there."""
     for process in processes:
         try:
             process.send_signal(signal.SIGKILL)

@@ -1,12 +1,14 @@
 """The launcher starts a job again that died, from its last checkpoint, as long as that gets it anywhere."""
 
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from jobs import Job, run_job
-from soak import soak
+from soak import Job as SoakJob
+from soak import memory_of_its_own, soak
 from tables import classified_rows, write_csv
 
 from ddp_numpy import load_model
@@ -95,6 +97,35 @@ def test_restarts_need_a_folder(folder: Path) -> None:
 
 def test_killed_ranks_at_random_moments_change_nothing() -> None:
     assert soak(kills=20, seed=7, ranks=2) == []
+
+
+# Rank 1, as it starts, leaves a file in shared memory, which no launcher takes for one of MPI's.
+LEAVES_A_FILE = (
+    "import os\nif os.environ.get('PMI_RANK') == '1' and not os.path.exists('/dev/shm/left'):\n"
+    "    open('/dev/shm/left', 'w').close()\n"
+)
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_the_soak_tells_what_its_job_leaves_in_shared_memory_from_what_others_do(
+    leaves: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not memory_of_its_own():
+        pytest.skip("shared memory of a job's own needs unshare (util-linux), and root or user namespaces")
+    if leaves:
+        (tmp_path / "sitecustomize.py").write_text(LEAVES_A_FILE)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    job = SoakJob(2, tmp_path / "run")
+    of_another_job = Path("/dev/shm", f"mpich_shm_{tmp_path.name}_{os.getpid()}")
+    try:
+        with of_another_job.open("w"):  # who has it open keeps all launchers from removing it
+            problem, said = job.end()
+            assert of_another_job.exists()
+    finally:
+        of_another_job.unlink(missing_ok=True)
+    assert problem == ("left in shared memory: left" if leaves else None), said
+    assert job.shared_memory is not None
+    assert not job.shared_memory.exists()
 
 
 def test_four_ranks_then_three_then_one(folder: Path) -> None:
