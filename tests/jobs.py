@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 MARK = "DDP_NUMPY_TEST_JOB"
+_START_SECONDS = 60  # for a job whose ranks stay: so that the test ends if they never come
 _GONE_SECONDS = 10  # how long processes may take to vanish after mpirun has ended
 
 
@@ -27,6 +29,11 @@ STAY = (
     "import sys, time\nfrom ddp_numpy import world\ncomm = world()\n"
     "sys.stdout.write(f'rank {comm.rank} of {comm.size}\\n')\nsys.stdout.flush()\n"
     "while True:\n    comm.agree(None)\n    time.sleep(0.02)\n"
+)
+# Starts the command that follows so that a hangup ends it. Tests that were started by nohup(1) ignore hangups, and
+# what they start would inherit that.
+HANGUP_ENDS = (
+    "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
 )
 
 
@@ -111,18 +118,23 @@ def staying(
     folder: Path, ranks: int, *options: str, python: str | Path = sys.executable, before: tuple[str, ...] = ()
 ) -> Iterator[subprocess.Popen[str]]:
     """A launched job of the folder's module `stay`, whose ranks are all there until something ends them."""
-    command = [*before, str(python), "-m", "launch", "run", "-n", str(ranks), *options, "-m", "stay"]
+    shell = (sys.executable, "-c", HANGUP_ENDS)
+    command = [*shell, *before, str(python), "-m", "launch", "run", "-n", str(ranks), *options, "-m", "stay"]
     env = {**os.environ, MARK: str(folder)}
     with subprocess.Popen(
         command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as job:
+        too_long = threading.Timer(_START_SECONDS, lambda: kill(left_of(str(folder))))
+        too_long.start()
         try:
             assert job.stdout is not None
             assert {job.stdout.readline() for _ in range(ranks)} == {
                 f"rank {rank} of {ranks}\n" for rank in range(ranks)
             }
+            too_long.cancel()
             yield job
         finally:
+            too_long.cancel()
             kill(left_of(str(folder)))
 
 
