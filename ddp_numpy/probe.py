@@ -20,7 +20,7 @@ from ddp_numpy.comm import Communicator
 
 _SIZES = tuple(8**power for power in range(1, 9))  # bytes: 8, 64 … 16 MiB
 _REPEATS = 7
-_REPEAT_SECONDS = 0.02  # about how long one repeat lasts; a large message has one round a repeat
+_REPEAT_SECONDS = 0.02  # about how long one repeat lasts; a large message has two rounds a repeat
 
 
 @click.command("probe")
@@ -61,18 +61,20 @@ def allreduce_times(comm: Communicator) -> list[dict[str, float]]:
     times = []
     for size in _SIZES:
         x = comm.empty(size // 4, np.float32)
-        x[...] = 0
-        once = comm.broadcast(min(_time(comm, x, 1) for _ in range(2)))  # all ranks make equally many rounds
-        rounds = max(1, int(_REPEAT_SECONDS / once))
-        seconds = float(np.median([_time(comm, x, rounds) for _ in range(_REPEATS)]))
+        seconds = float(np.median([_time(comm, x) for _ in range(_REPEATS)]))
         times.append({"bytes": size, "seconds": seconds})
     return times
 
 
-def _time(comm: Communicator, x: np.ndarray, rounds: int) -> float:
-    start = time.perf_counter()
-    for _ in range(rounds):
+def _time(comm: Communicator, x: np.ndarray) -> float:
+    """Seconds of a round, over one repeat. Rank 0 says in the sum itself that it is the last: on a machine that is busy
+    nobody can tell beforehand how long so many rounds would last."""
+    x[...] = 0
+    rounds, start = 0, time.perf_counter()
+    while not x[0]:
+        x[0] = comm.rank == 0 and rounds > 0 and time.perf_counter() - start >= _REPEAT_SECONDS
         comm.allreduce_(x)
+        rounds += 1
     return (time.perf_counter() - start) / rounds
 
 
