@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 MARK = "DDP_NUMPY_TEST_JOB"
-_START_SECONDS = 60  # for a job whose ranks stay: so that the test ends if they never come
+JOB_SECONDS = 180  # for a job that hangs, and not for one on a machine that has other things to do
 _GONE_SECONDS = 10  # how long processes may take to vanish after mpirun has ended
 
 
@@ -74,7 +74,7 @@ def run_job(
     ranks: int | None,
     *arguments: str | Path,
     cwd: Path,
-    timeout: float = 60,
+    timeout: float = JOB_SECONDS,
     env: dict[str, str] | None = None,
     python: str | Path = sys.executable,
 ) -> Job:
@@ -108,7 +108,7 @@ def run_job(
     return Job(process.returncode, out, err)
 
 
-def train(ranks: int | None, *arguments: str | Path, cwd: Path, timeout: float = 60) -> Job:
+def train(ranks: int | None, *arguments: str | Path, cwd: Path, timeout: float = JOB_SECONDS) -> Job:
     """Run ddp_numpy.train as a user would."""
     return run_job(ranks, "-m", "ddp_numpy.train", *arguments, cwd=cwd, timeout=timeout)
 
@@ -124,7 +124,7 @@ def staying(
     with subprocess.Popen(
         command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as job:
-        too_long = threading.Timer(_START_SECONDS, lambda: kill(left_of(str(folder))))
+        too_long = threading.Timer(JOB_SECONDS, lambda: kill(left_of(str(folder))))
         too_long.start()
         try:
             assert job.stdout is not None
@@ -160,10 +160,18 @@ def left_of(mark: str) -> list[psutil.Process]:
     return found
 
 
+def rank_of(mark: str, rank: int) -> psutil.Process | None:
+    """The process of a job that is this rank, if it is there."""
+    for process in left_of(mark):
+        with suppress(psutil.NoSuchProcess):
+            environment = process.environ()
+            if environment.get("PMI_RANK", environment.get("OMPI_COMM_WORLD_RANK")) == str(rank):
+                return process
+    return None
+
+
 def kill(processes: list[psutil.Process]) -> None:
     """Kill those of them that are still there."""
     for process in processes:
-        try:
+        with suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGKILL)
-        except psutil.NoSuchProcess:
-            continue

@@ -22,12 +22,11 @@ from pathlib import Path
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from jobs import MARK, kill, left_of
+from jobs import JOB_SECONDS, MARK, kill, left_of, rank_of
 
 from ddp_numpy import load_model
 
 _OPTIONS = ("--epochs", "20", "--checkpoint-every", "5", "steps", "--quiet")
-_JOB_SECONDS = 120
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -54,20 +53,18 @@ class Job:
 
     def kill_rank(self, rank: int) -> bool:
         """Kill -9 a rank in whatever it does; False if it is not there (any more, or yet)."""
-        for process in left_of(self.mark):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                environment = process.environ()
-                if environment.get("PMI_RANK", environment.get("OMPI_COMM_WORLD_RANK")) == str(rank):
-                    return _kill_surely(process)
+        process = rank_of(self.mark, rank)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return process is not None and _kill_surely(process)
         return False
 
     def end(self) -> tuple[str | None, str]:
         """Wait for the end: what is wrong with it, if anything is, and what the job said."""
         try:
-            said, _ = self.process.communicate(timeout=_JOB_SECONDS)
+            said, _ = self.process.communicate(timeout=JOB_SECONDS)
             problem = self._problem()
         except subprocess.TimeoutExpired:
-            problem = f"no end in {_JOB_SECONDS} s"
+            problem = f"no end in {JOB_SECONDS} s"
             kill(left_of(self.mark))
             said, _ = self.process.communicate()
         finally:
