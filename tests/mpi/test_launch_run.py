@@ -90,6 +90,16 @@ def test_errors_carry_rank_and_host(folder: Path) -> None:
     assert re.search(r"^rank 1 on \S+: ValueError: boom$", job.err, re.MULTILINE), job.err
 
 
+def test_a_rank_that_fails_before_the_ranks_meet_ends_the_others(folder: Path) -> None:
+    (folder / "half.py").write_text(
+        "import os\nif os.environ['PMI_RANK'] == '0':\n    import nowhere\n"
+        "from ddp_numpy import world\nworld().agree(None)\n"
+    )
+    job = launch("run", "-n", "3", "-m", "half", cwd=folder, timeout=30)
+    assert job.status == 1
+    assert re.search(r"^rank 0 on \S+: ModuleNotFoundError: No module named 'nowhere'$", job.err, re.MULTILINE), job.err
+
+
 def test_mistakes_stay_one_line(folder: Path) -> None:
     job = launch("run", "-n", "3", "--epochs", "0", cwd=folder)
     assert (job.status, job.out) == (2, "")
