@@ -155,12 +155,20 @@ def _held(path: Path) -> bool:
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             # In the order of time: who makes such a file opens it, maps it, and then closes it.
-            is_open = any(os.readlink(link) == str(path) for link in (folder / "fd").iterdir())
+            is_open = any(_target(link) == str(path) for link in (folder / "fd").iterdir())
             maps = (folder / "maps").read_text()
             # A large process that was killed has its files open for a while after its memory is gone.
             if str(path) in maps or (is_open and maps):
                 return True
     return False
+
+
+def _target(link: Path) -> str | None:
+    """Where a link leads to; None if it is gone, as the process has closed that file since."""
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:
+        return None
 
 
 def _die_with_parent() -> None:

@@ -15,7 +15,7 @@ from tables import classified_rows, write_csv
 from terminals import on_terminal
 
 from ddp_numpy import load_model
-from launch.job import Process
+from launch.job import Process, _held
 
 
 def launch(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 60) -> Job:
@@ -197,6 +197,34 @@ def test_shared_memory_is_removed_that_a_process_on_its_way_out_has_open(name: s
         assert not path.exists()
     finally:
         path.unlink(missing_ok=True)
+
+
+# Maps a file, and then opens and closes others without end.
+HOLDS_AND_OPENS = """
+import mmap, sys
+with open(sys.argv[1], "r+b") as file:
+    memory = mmap.mmap(file.fileno(), 0)
+sys.stdout.write("there")
+sys.stdout.flush()
+while True:
+    files = [open("/dev/null") for _ in range(200)]
+    for file in files:
+        file.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
+def test_a_file_is_held_by_a_process_that_opens_and_closes_others(tmp_path: Path) -> None:
+    path = tmp_path / "held"
+    path.write_bytes(b"x")
+    with subprocess.Popen([sys.executable, "-c", HOLDS_AND_OPENS, path], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.read(5) == b"there"
+            assert all(_held(path) for _ in range(60))
+        finally:
+            process.kill()
+    assert not _held(path)
 
 
 def test_a_killed_launcher_takes_all_along(folder: Path) -> None:
