@@ -20,7 +20,7 @@ from ddp_numpy.comm import Communicator, SummedVector
 
 _SIZES = tuple(8**power for power in range(1, 9))  # bytes: 8, 64 … 16 MiB
 _REPEATS = 7
-_REPEAT_SECONDS = 0.02  # about how long one repeat lasts; a large message has one round a repeat
+_REPEAT_SECONDS = 0.02  # about how long one repeat lasts: at least two sums
 
 
 @click.command("probe")
@@ -61,19 +61,25 @@ def allreduce_times(comm: Communicator) -> list[dict[str, float]]:
     times = []
     for size in _SIZES:
         vector = comm.summed_vector(size // 4, np.float32)
-        vector.array[...] = 0
-        once = comm.broadcast(min(_time(vector, 1) for _ in range(2)))  # all ranks make equally many rounds
-        rounds = max(1, int(_REPEAT_SECONDS / once))
-        seconds = float(np.median([_time(vector, rounds) for _ in range(_REPEATS)]))
+        seconds = float(np.median([_time(comm, vector) for _ in range(_REPEATS)]))
         times.append({"bytes": size, "seconds": seconds})
         vector.free()
     return times
 
 
-def _time(vector: SummedVector, rounds: int) -> float:
-    start = time.perf_counter()
-    for _ in range(rounds):
+def _time(comm: Communicator, vector: SummedVector) -> float:
+    """Seconds of one sum, over one repeat of many.
+
+    Rank 0 says in the sum itself that it is the last: on a busy machine no rank can tell beforehand how long a number
+    of sums will last.
+    """
+    x = vector.array
+    x[...] = 0
+    rounds, start = 0, time.perf_counter()
+    while not x[0]:
+        x[0] = comm.rank == 0 and rounds > 0 and time.perf_counter() - start >= _REPEAT_SECONDS
         vector.sum()
+        rounds += 1
     return (time.perf_counter() - start) / rounds
 
 

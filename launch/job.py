@@ -156,13 +156,21 @@ def _held(path: Path) -> bool:
         with contextlib.suppress(OSError):
             # A process that makes such a file opens it, maps it, and then closes it. So look at the open files first
             # and at the maps second: the other way round, the process could map and close the file in between.
-            is_open = any(os.readlink(link) == str(path) for link in (folder / "fd").iterdir())
+            is_open = any(_target(link) == str(path) for link in (folder / "fd").iterdir())
             maps = (folder / "maps").read_text()
             # A large process that was killed has its files open for a while after its memory is gone. Its maps are
             # then empty, so an open file does not count if the maps are empty.
             if str(path) in maps or (is_open and maps):
                 return True
     return False
+
+
+def _target(link: Path) -> str | None:
+    """Where a link leads to; None if it is gone, as the process has closed that file since."""
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:
+        return None
 
 
 def _die_with_parent() -> None:

@@ -140,6 +140,10 @@ def held(rank: str) -> Iterator[None]:
         os.environ[_LIFELINE] = f"{os.getpid()}:{connection.fileno()}"
         try:
             yield
+        except Exception:
+            # MPICH's mpirun lets the others wait without end for one that fails before it has joined them.
+            _say(connection, _ENDING)
+            raise
         finally:
             del os.environ[_LIFELINE]
             _say(connection, _DONE)

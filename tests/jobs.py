@@ -5,10 +5,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 MARK = "DDP_NUMPY_TEST_JOB"
+JOB_SECONDS = 180  # for a job that hangs, and not for one on a machine that has other things to do
 _GONE_SECONDS = 10  # how long processes may take to vanish after mpirun has ended
 
 
@@ -27,6 +29,11 @@ STAY = (
     "import sys, time\nfrom ddp_numpy import world\ncomm = world()\n"
     "sys.stdout.write(f'rank {comm.rank} of {comm.size}\\n')\nsys.stdout.flush()\n"
     "while True:\n    comm.agree(None)\n    time.sleep(0.02)\n"
+)
+# Starts the command that follows so that a hangup ends it. Tests that were started by nohup(1) ignore hangups, and
+# what they start would inherit that.
+HANGUP_ENDS = (
+    "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
 )
 
 
@@ -67,7 +74,7 @@ def run_job(
     ranks: int | None,
     *arguments: str | Path,
     cwd: Path,
-    timeout: float = 60,
+    timeout: float = JOB_SECONDS,
     env: dict[str, str] | None = None,
     python: str | Path = sys.executable,
 ) -> Job:
@@ -89,19 +96,19 @@ def run_job(
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        _kill(left_of(mark))
+        kill(left_of(mark))
         out, err = process.communicate()
         pytest.fail(f"{' '.join(map(str, arguments))} on {ranks} ranks ran over {timeout} s:\n{out}\n{err}")
     deadline = time.monotonic() + _GONE_SECONDS
     while left := left_of(mark):
         if time.monotonic() > deadline:
-            _kill(left)
+            kill(left)
             pytest.fail(f"processes left after the job ended: {left}")
         time.sleep(0.05)
     return Job(process.returncode, out, err)
 
 
-def train(ranks: int | None, *arguments: str | Path, cwd: Path, timeout: float = 60) -> Job:
+def train(ranks: int | None, *arguments: str | Path, cwd: Path, timeout: float = JOB_SECONDS) -> Job:
     """Run ddp_numpy.train as a user would."""
     return run_job(ranks, "-m", "ddp_numpy.train", *arguments, cwd=cwd, timeout=timeout)
 
@@ -111,20 +118,24 @@ def staying(
     folder: Path, ranks: int, *options: str, python: str | Path = sys.executable, before: tuple[str, ...] = ()
 ) -> Iterator[subprocess.Popen[str]]:
     """A launched job of the folder's module `stay`, whose ranks are all there until something ends them."""
-    command = [*before, str(python), "-m", "launch", "run", "-n", str(ranks), *options, "-m", "stay"]
+    shell = (sys.executable, "-c", HANGUP_ENDS)
+    command = [*shell, *before, str(python), "-m", "launch", "run", "-n", str(ranks), *options, "-m", "stay"]
     env = {**os.environ, MARK: str(folder)}
     with subprocess.Popen(
         command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as job:
+        too_long = threading.Timer(JOB_SECONDS, lambda: kill(left_of(str(folder))))
+        too_long.start()
         try:
             assert job.stdout is not None
             assert {job.stdout.readline() for _ in range(ranks)} == {
                 f"rank {rank} of {ranks}\n" for rank in range(ranks)
             }
+            too_long.cancel()
             yield job
         finally:
-            for process in left_of(str(folder)):
-                process.kill()
+            too_long.cancel()
+            kill(left_of(str(folder)))
 
 
 def gone_within(seconds: float, folder: Path) -> bool:
@@ -149,9 +160,18 @@ def left_of(mark: str) -> list[psutil.Process]:
     return found
 
 
-def _kill(processes: list[psutil.Process]) -> None:
+def rank_of(mark: str, rank: int) -> psutil.Process | None:
+    """The process of a job that is this rank, if it is there."""
+    for process in left_of(mark):
+        with suppress(psutil.NoSuchProcess):
+            environment = process.environ()
+            if environment.get("PMI_RANK", environment.get("OMPI_COMM_WORLD_RANK")) == str(rank):
+                return process
+    return None
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """Kill those of them that are still there."""
     for process in processes:
-        try:
+        with suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGKILL)
-        except psutil.NoSuchProcess:
-            continue

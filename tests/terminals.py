@@ -3,14 +3,19 @@
 import os
 import pty
 import subprocess
+import threading
 from pathlib import Path
+
+from jobs import JOB_SECONDS
 
 
 def on_terminal(command: list[str], folder: Path, **env: str) -> str:
-    """What a command that ends well writes to a terminal."""
+    """What a command that ends well writes to a terminal. One that takes too long is killed."""
     outside, inside = pty.openpty()
     settings = {**os.environ, "TERM": "xterm", **env}
     with subprocess.Popen(command, cwd=folder, stdout=inside, stderr=inside, env=settings) as job:
+        too_long = threading.Timer(JOB_SECONDS, job.kill)
+        too_long.start()
         os.close(inside)
         written = b""
         while True:
@@ -19,6 +24,8 @@ def on_terminal(command: list[str], folder: Path, **env: str) -> str:
             except OSError:  # how Linux says that the last writer has gone
                 break
             written += piece
-        assert job.wait(timeout=60) == 0, written
+        status = job.wait()
+        too_long.cancel()
+        assert status == 0, written
     os.close(outside)
     return written.decode()

@@ -1,12 +1,16 @@
 """The doctor's judgement on what ranks found, and the doctor at work."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from jobs import run_job
 
+from ddp_numpy.probe import allreduce_times
 from launch.doctor import FAIL, PASS, WARN, judge
 
 MIB = 2**20
@@ -61,6 +65,28 @@ def test_the_judgement(ranks: list[dict[str, Any]], title: str, status: str, fou
 
 def test_no_data_asked_for_is_no_line() -> None:
     assert "data" not in {check.title for check in judge([facts()])}
+
+
+class Slower:
+    """Ranks whose first sums take no time, and all others 5 ms, as on a machine that becomes busy."""
+
+    rank, sums = 0, 0
+
+    def empty(self, n: int, dtype: npt.DTypeLike) -> np.ndarray:
+        return np.empty(n, dtype)
+
+    def allreduce_(self, x: np.ndarray) -> None:
+        self.sums += 1
+        if self.sums > 3:
+            time.sleep(0.005)
+
+
+def test_the_times_of_sums_that_become_slow_are_taken_as_soon() -> None:
+    comm = Slower()
+    times = allreduce_times(comm)  # type: ignore[arg-type]
+    assert [row["bytes"] for row in times] == [8**power for power in range(1, 9)]
+    assert all(row["seconds"] > 0.004 for row in times)
+    assert comm.sums < 8 * 7 * 10, "7 repeats of 20 ms for each of 8 sizes"
 
 
 def doctor(*arguments: str, folder: Path, **env: str) -> tuple[int, str]:

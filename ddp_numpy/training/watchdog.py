@@ -172,8 +172,9 @@ class _Judge(_Thread):
             self._moved = now, self._all_sums.copy()
         latest = max(begun for begun, _ in self._all_sums.values())
         late = [rank for rank, (begun, _) in sorted(self._all_sums.items()) if begun < latest]
-        silent = [rank for rank, heard in self._heard.items() if now - heard > self._timeout]
-        if silent:
+        if any(now - heard > self._timeout for heard in self._heard.values()):
+            # Who was lost together with that rank may have spoken up to a beat after it, and have been heard late.
+            silent = [rank for rank, heard in self._heard.items() if now - heard > self._timeout * 0.85]
             return (
                 f"{_names(silent, self._hosts)} gave no sign of life for {self._timeout:g} s: stopped, out of memory, "
                 "or cut off from the network"

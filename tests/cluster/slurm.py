@@ -1,5 +1,6 @@
 """A Slurm of two nodes with four processors each, as it is told, all on this machine."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -9,9 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from jobs import kill
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
-_START_SECONDS = 20
+_START_SECONDS = 60
+_END_SECONDS = 20
 
 _CONFIGURATION = """\
 ClusterName=ddptest
@@ -56,9 +59,18 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
         _wait_for_nodes(env)
         yield env
     finally:
-        for pid_file in pid_files:
-            if pid_file.exists():
-                psutil.Process(int(pid_file.read_text())).terminate()
+        _end([int(pid_file.read_text()) for pid_file in pid_files if pid_file.exists()])
+
+
+def _end(pids: list[int]) -> None:
+    """Returns when they are gone, and with them their ports: who comes next must not take one for one that stays."""
+    processes = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(processes, _END_SECONDS)
+    kill(alive)
+    psutil.wait_procs(alive, _END_SECONDS)
 
 
 def _wait_for_nodes(env: dict[str, str]) -> None:

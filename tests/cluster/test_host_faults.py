@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from jobs import MARK, left_of
+from jobs import JOB_SECONDS, MARK, kill, left_of, rank_of
 from namespaces import Cluster
 
 SECONDS = 20  # for a job to end after the cut, and for all that is left of it on any host
@@ -21,8 +21,11 @@ class Training:
         command = [sys.executable, "-m", "launch", "run", "--mpi-args", cluster.mpi_args, "--hosts", hosts]
         command += ["--env", f"{MARK}={self._mark}", *options, "--quiet", "--out", "run", "--stall-timeout", "3"]
         self.job = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + JOB_SECONDS
         while not list((folder / "run" / "checkpoints").glob("step-*.npz")):
-            assert self.job.poll() is None, self.job.communicate()
+            if self.job.poll() is not None or time.monotonic() > deadline:
+                self.__exit__()
+                pytest.fail(f"it does not train:\n{self.said}")
             time.sleep(0.1)
 
     def __enter__(self) -> "Training":
@@ -30,15 +33,15 @@ class Training:
 
     def __exit__(self, *_: object) -> None:
         self.job.kill()
-        self.job.communicate()
+        _, self.said = self.job.communicate()
         for host in self._cluster.hosts:
             self._cluster.heal(host)
-        for process in left_of(self._mark):
-            process.kill()
+        kill(left_of(self._mark))
 
     def kill(self, rank: int) -> None:
         """Kill a rank."""
-        (process,) = (p for p in left_of(self._mark) if p.environ().get("PMI_RANK") == str(rank))
+        process = rank_of(self._mark, rank)
+        assert process is not None
         process.kill()
 
     def end(self, seconds: float) -> str:

@@ -4,9 +4,12 @@ python tests/faults/soak.py --kills 200 --seed 1
 """
 
 import argparse
+import contextlib
+import functools
 import hashlib
 import os
 import random
+import shutil
 import signal
 import statistics
 import subprocess
@@ -16,24 +19,31 @@ import time
 import uuid
 from pathlib import Path
 
+import psutil
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from jobs import MARK, left_of
+from jobs import JOB_SECONDS, MARK, kill, left_of, rank_of
 
 from ddp_numpy import load_model
 
 _OPTIONS = ("--epochs", "20", "--checkpoint-every", "5", "steps", "--quiet")
-_JOB_SECONDS = 120
 _SHARED_MEMORY = Path("/dev/shm")
 
 
 class Job:
-    """A launched job of some ranks, restarted once if it dies."""
+    """A launched job of some ranks, restarted once if it dies. What it leaves in shared memory is told from others'.
+
+    MPI's libraries give their files in shared memory names that don't tell whose they are, and of a file that is left
+    nobody can see any more who made it. So the job runs where a folder of its own lies over the host's shared memory.
+    """
 
     def __init__(self, ranks: int, folder: Path) -> None:
         self.folder, self.mark, self.start = folder, uuid.uuid4().hex, time.monotonic()
-        command = [sys.executable, "-m", "launch", "run", "-n", str(ranks), "--max-restarts", "1", "--out", folder]
+        self.shared_memory = _folder_in_shared_memory() if memory_of_its_own() else None
+        where = [] if self.shared_memory is None else _with_shared_memory(self.shared_memory)
+        command = [*where, sys.executable, "-m", "launch", "run", "-n", str(ranks), "--max-restarts", "1"]
         self.process = subprocess.Popen(
-            [*command, *_OPTIONS],
+            [*command, "--out", folder, *_OPTIONS],
             env={**os.environ, MARK: self.mark},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -42,31 +52,38 @@ class Job:
         )
 
     def kill_rank(self, rank: int) -> bool:
-        """Kill -9 a rank; False if it is not there (any more, or yet)."""
-        for process in left_of(self.mark):
-            environment = process.environ()
-            if environment.get("PMI_RANK", environment.get("OMPI_COMM_WORLD_RANK")) == str(rank):
-                process.send_signal(signal.SIGKILL)
-                return True
+        """Kill -9 a rank in whatever it does; False if it is not there (any more, or yet)."""
+        process = rank_of(self.mark, rank)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return process is not None and _kill_surely(process)
         return False
 
     def end(self) -> tuple[str | None, str]:
         """Wait for the end: what is wrong with it, if anything is, and what the job said."""
         try:
-            said, _ = self.process.communicate(timeout=_JOB_SECONDS)
+            said, _ = self.process.communicate(timeout=JOB_SECONDS)
+            problem = self._problem()
         except subprocess.TimeoutExpired:
-            for process in left_of(self.mark):
-                process.kill()
-            return f"no end in {_JOB_SECONDS} s", self.process.communicate()[0]
+            problem = f"no end in {JOB_SECONDS} s"
+            kill(left_of(self.mark))
+            said, _ = self.process.communicate()
+        finally:
+            if self.shared_memory is not None:
+                shutil.rmtree(self.shared_memory)
+        return problem, said
+
+    def _problem(self) -> str | None:
+        """What is wrong with a job that has come to its end."""
         if self.process.returncode:
-            return f"status {self.process.returncode}", said
+            return f"status {self.process.returncode}"
         if left := left_of(self.mark):
-            for process in left:
-                process.kill()
-            return f"processes left: {left}", said
+            kill(left)
+            return f"processes left: {left}"
         if hidden := list(self.folder.rglob(".*")):
-            return f"files left: {hidden}", said
-        return None, said
+            return f"files left: {hidden}"
+        if self.shared_memory is not None and (names := sorted(os.listdir(self.shared_memory))):
+            return f"left in shared memory: {', '.join(names)}"
+        return None
 
     def weights(self) -> str:
         """SHA-256 of what it trained."""
@@ -82,7 +99,6 @@ def soak(kills: int, seed: int, ranks: int) -> list[str]:
         if problem is not None:
             return [f"undisturbed: {problem}\n{said}"]
         whole_seconds, expected = time.monotonic() - undisturbed.start, undisturbed.weights()
-        known = _shared_memory()
         done, from_start = 0, 0
         while done < kills:
             job = Job(ranks, Path(parent, str(draw.getrandbits(64))))
@@ -91,8 +107,9 @@ def soak(kills: int, seed: int, ranks: int) -> list[str]:
             killed = job.kill_rank(rank)
             killed_at = time.monotonic()
             problem, said = job.end()
-            if not killed and problem is None:
-                continue  # it was not there: this one is not counted
+            if not killed and problem is None:  # it was not there: this one is not counted
+                whole_seconds = time.monotonic() - job.start  # for the machine may have more or less to do than before
+                continue
             done += 1
             seconds.append(time.monotonic() - killed_at)
             from_start += "from the start" in said
@@ -100,24 +117,55 @@ def soak(kills: int, seed: int, ranks: int) -> list[str]:
                 problem = "was not restarted"
             if problem is None and job.weights() != expected:
                 problem = "other weights"
-            left = _shared_memory() - known
-            known |= left  # so that each is counted once
-            if problem is None and left:
-                problem = f"left in shared memory: {sorted(map(str, left))}"
             if problem is not None:
                 wrong.append(f"kill {done}, rank {rank} after {moment:.3f} s: {problem}\n{said}")
+    unseen = "" if memory_of_its_own() else " that could be seen (what lies in shared memory could not)"
     print(
         f"{kills} kills, {ranks} ranks, seed {seed}: {kills - len(wrong)} of {kills} ended with the weights of an "
-        f"undisturbed job, and left nothing; {from_start} began anew, as they had no checkpoint yet; "
+        f"undisturbed job, and left nothing{unseen}; {from_start} began anew, as they had no checkpoint yet; "
         f"from kill to end {statistics.median(seconds):.1f} s (median; {max(seconds):.1f} s at most), "
         f"{time.monotonic() - began:.0f} s in all"
     )
     return wrong
 
 
-def _shared_memory() -> set[Path]:
-    """The files in the host's shared memory."""
-    return set(_SHARED_MEMORY.iterdir()) if _SHARED_MEMORY.exists() else set()
+def _kill_surely(process: psutil.Process) -> bool:
+    """Kill -9 a process; False if it ended by itself before.
+
+    A process that is about to end ignores the signal, and nobody is told. So it is stopped first: then it can't end.
+    """
+    process.suspend()
+    while (status := process.status()) != psutil.STATUS_STOPPED:
+        if status in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return False
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    return True
+
+
+@functools.cache
+def memory_of_its_own() -> bool:
+    """Whether a job can have shared memory of its own here: that takes root, or a kernel that lets users be root."""
+    if not _SHARED_MEMORY.exists() or not shutil.which("unshare"):
+        return False
+    folder = _folder_in_shared_memory()
+    try:
+        tried = subprocess.run([*_with_shared_memory(folder), "true"], check=False, capture_output=True, timeout=60)
+    finally:
+        folder.rmdir()
+    return tried.returncode == 0
+
+
+def _folder_in_shared_memory() -> Path:
+    """A new one, for which its maker is to care."""
+    return Path(tempfile.mkdtemp(prefix="ddp_numpy_soak_", dir=_SHARED_MEMORY))
+
+
+def _with_shared_memory(folder: Path) -> list[str]:
+    """The begin of a command whose process, and all that it starts, have this folder for the host's shared memory."""
+    as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    mount = f'mount --bind "$0" {_SHARED_MEMORY} && exec "$@"'
+    return ["unshare", "--mount", *as_root, "sh", "-c", mount, str(folder)]
 
 
 if __name__ == "__main__":

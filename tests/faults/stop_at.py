@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from ddp_numpy.cli import run
 from ddp_numpy.train import main
@@ -17,11 +18,21 @@ step, rank, what = sys.argv.pop(1), int(sys.argv.pop(1)), sys.argv.pop(1)
 train_step = Trainer.train_step
 
 
+def wait_for_checkpoint(number: int) -> None:
+    """Wait until rank 0 has written down what so many steps came to."""
+    folder = Path(sys.argv[sys.argv.index("--out") + 1], "checkpoints")
+    deadline = time.monotonic() + 60
+    while not (folder / f"step-{number:010d}.npz").exists():
+        assert time.monotonic() < deadline, f"{folder}: no checkpoint of step {number}"
+        time.sleep(0.01)
+
+
 def stopping(self, *arguments):  # type: ignore[no-untyped-def]
     made = self.sums_ended if step.startswith("+") else self.steps_made
     if made == int(step) and self.comm.rank == rank:
-        if step.startswith("+"):
-            time.sleep(0.5)  # for the checkpoint of the step before to reach the disk
+        if made and step.startswith("+"):
+            wait_for_checkpoint(self.steps_made)
+        Path("stopped").touch()  # for a test that looks how long the job is still there
         while what == "HANG":
             time.sleep(1)
         os.kill(os.getpid(), signal.Signals[what])
