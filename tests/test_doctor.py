@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from jobs import run_job
 
+from ddp_numpy import SingleProcess
 from ddp_numpy.probe import allreduce_times
 from launch.doctor import FAIL, PASS, WARN, judge
 
@@ -67,26 +67,25 @@ def test_no_data_asked_for_is_no_line() -> None:
     assert "data" not in {check.title for check in judge([facts()])}
 
 
-class Slower:
+class Slower(SingleProcess):
     """Ranks whose first sums take no time, and all others 5 ms, as on a machine that becomes busy."""
 
-    rank, sums = 0, 0
-
-    def empty(self, n: int, dtype: npt.DTypeLike) -> np.ndarray:
-        return np.empty(n, dtype)
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = 0
 
     def allreduce_(self, x: np.ndarray) -> None:
-        self.sums += 1
-        if self.sums > 3:
+        self.made += 1
+        if self.made > 3:
             time.sleep(0.005)
 
 
 def test_the_times_of_sums_that_become_slow_are_taken_as_soon() -> None:
     comm = Slower()
-    times = allreduce_times(comm)  # type: ignore[arg-type]
+    times = allreduce_times(comm)
     assert [row["bytes"] for row in times] == [8**power for power in range(1, 9)]
     assert all(row["seconds"] > 0.004 for row in times)
-    assert comm.sums < 8 * 7 * 10, "7 repeats of 20 ms for each of 8 sizes"
+    assert comm.made < 8 * 7 * 10, "7 repeats of 20 ms for each of 8 sizes"
 
 
 def doctor(*arguments: str, folder: Path, **env: str) -> tuple[int, str]:
