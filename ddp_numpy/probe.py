@@ -1,4 +1,4 @@
-"""What each rank finds on its machine, and how long sums take: one JSON object, for `launch doctor` to judge."""
+"""Prints what each rank finds on its machine, and how long sums take: one JSON object, which `launch doctor` judges."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from ddp_numpy.comm import Communicator, SummedVector
 
 _SIZES = tuple(8**power for power in range(1, 9))  # bytes: 8, 64 … 16 MiB
 _REPEATS = 7
-_REPEAT_SECONDS = 0.02  # about how long one repeat lasts; a large message has one round a repeat
+_REPEAT_SECONDS = 0.02  # about how long one repeat lasts; a repeat of a large message is one sum
 
 
 @click.command("probe")
@@ -36,7 +36,7 @@ def main(context: click.Context, /, data: str | None) -> None:
 
 
 def facts(comm: Communicator, data: str | None) -> dict[str, Any]:
-    """What this rank finds. Collective."""
+    """What this rank finds on its machine. Collective."""
     library, threads = blas()
     hosts = comm.hosts()
     return {
@@ -57,12 +57,13 @@ def facts(comm: Communicator, data: str | None) -> dict[str, Any]:
 
 
 def allreduce_times(comm: Communicator) -> list[dict[str, float]]:
-    """Seconds that a sum over ranks takes for each size, as rank 0 sees it: medians of several repeats. Collective."""
+    """The seconds that a sum over ranks takes for each size, measured on rank 0: medians of repeats. Collective."""
     times = []
     for size in _SIZES:
         vector = comm.summed_vector(size // 4, np.float32)
         vector.array[...] = 0
-        once = comm.broadcast(min(_time(vector, 1) for _ in range(2)))  # all ranks make equally many rounds
+        # Rank 0's time on every rank, so that all ranks make the same number of rounds.
+        once = comm.broadcast(min(_time(vector, 1) for _ in range(2)))
         rounds = max(1, int(_REPEAT_SECONDS / once))
         seconds = float(np.median([_time(vector, rounds) for _ in range(_REPEATS)]))
         times.append({"bytes": size, "seconds": seconds})
@@ -86,7 +87,7 @@ def _resolves(host: str) -> bool:
 
 
 def _sha256(path: str) -> str:
-    """The file's hash, or why there is none."""
+    """The file's hash, or why the file can't be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
