@@ -1,7 +1,7 @@
-"""Under mpirun: load data, train an epoch, and print as JSON how long that took and what memory it holds.
+"""To be run under mpirun: loads data, trains one epoch, and prints as JSON the times and the memory in use.
 
-seconds: of loading, on the rank that took longest; first_step: the time of day when the first step was done; bytes: of
-the features; pss: the ranks' proportional set sizes, added up.
+seconds: how long loading took on the slowest rank; first_step: the time of day when the first step was done; bytes: the
+size of the features; pss: the sum of the ranks' proportional set sizes.
 """
 
 import json
@@ -19,7 +19,7 @@ from ddp_numpy import SGD, Dense, ReLU, Sequential, Trainer, load_data, world
 def main(data: str) -> None:
     """Load, train, measure."""
     comm = world()
-    comm.agree(None)  # the ranks begin together
+    comm.agree(None)  # collective, so that all ranks begin together
     start = time.perf_counter()
     train, valid = load_data(data, comm)
     comm.agree(None)
@@ -34,7 +34,7 @@ def main(data: str) -> None:
 
 
 def _pss() -> float:
-    """This process's memory in bytes, each page divided by how many processes share it."""
+    """This process's memory in bytes, where each page is divided by the number of processes that share it."""
     found = re.search(r"^Pss: +(\d+) kB", Path("/proc/self/smaps_rollup").read_text(), re.MULTILINE)
     assert found is not None
     return 1024 * float(found[1])

@@ -1,4 +1,4 @@
-"""Compares speeds in one run, as ratios: these hold on a noisy machine where seconds don't.
+"""Compares speeds measured in one run, as ratios. On a noisy machine ratios are more reliable than seconds.
 
 python -m benchmarks.peers --data data/train.csv --json peers.json
 """
@@ -21,7 +21,7 @@ import click
 
 _TIMEOUT = 300
 
-# (what, goal at batch 64, 256 and 1024) in the order of the table; how each is made of medians stands in `ratios`.
+# (name, goals at batch 64, 256 and 1024) in the order of the table. `ratios` computes them from medians.
 _GOALS: dict[str, tuple[float | None, ...]] = {
     "matrix products / step, 1 rank": (0.80, 0.85, 0.85),
     "images/s, 2 ranks / 1": (1.5, 1.8, 1.95),
@@ -36,26 +36,27 @@ _GOALS: dict[str, tuple[float | None, ...]] = {
 _BATCHES = (64, 256, 1024)
 
 Job = Callable[..., dict[str, float]]
-"""data, batch size, seconds to measure -> medians in seconds."""
+"""(data, batch size, seconds to measure) -> medians in seconds."""
 
 Measured = dict[tuple[str, int], dict[str, float]]
-"""(who, batch size) -> medians over rounds, in seconds."""
+"""(name of the job, batch size) -> medians over rounds, in seconds."""
 
 
 def numpy_job(ranks: int, sums: str = "auto", threads: int = 1, reproducible: bool = False) -> Job:
-    """A way to measure this package."""
+    """A function that measures this package."""
 
     def run(data: str, batch: int, seconds: float) -> dict[str, float]:
         command = [sys.executable, "-m", "launch", "run", "-n", str(ranks), "--threads", str(threads)]
         options = ["--data", data, "--batch-size", str(batch), "--seconds", str(seconds), "--comm", sums]
-        options += ["--reproducible"] * reproducible
+        if reproducible:
+            options.append("--reproducible")
         return _result([*command, "-m", "benchmarks.step", *options], {})
 
     return run
 
 
 def torch_job(ranks: int) -> Job:
-    """A way to measure PyTorch."""
+    """A function that measures PyTorch."""
 
     def run(data: str, batch: int, seconds: float) -> dict[str, float]:
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -74,14 +75,14 @@ def torch_job(ranks: int) -> Job:
 
 
 def loading_figures(data: str, rounds: int) -> dict[str, float]:
-    """What reading and keeping the data costs, as medians over rounds; each name tells its goal."""
+    """The time to read the data and the memory to keep it, as medians over rounds. Each name contains its goal."""
     found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         few = Path(folder) / "few.csv"
         row = ",".join(["255"] * 784)
         few.write_text("\n".join(["label," + row.replace("255", "x"), *(f"{k % 10},{row}" for k in range(100))]) + "\n")
         few_cached = {"XDG_CACHE_HOME": folder}
-        _result(_loading_job(str(few), 1), few_cached)  # parsing takes memory of its own
+        _result(_loading_job(str(few), 1), few_cached)  # fills the cache: parsing would take memory of its own
         for number in range(rounds):
             figures, first_read = {}, {}
             for ranks in (1, 2):
@@ -92,7 +93,8 @@ def loading_figures(data: str, rounds: int) -> dict[str, float]:
             for ranks in (1, 2, 4):
                 whole = _result(_loading_job(data, ranks), settings)
                 small = _result(_loading_job(str(few), ranks), few_cached)
-                name = f"copies of the data in memory, {ranks} rank{'s' * (ranks > 1)} (goal 1.1)"
+                count = f"{ranks} ranks" if ranks > 1 else "1 rank"
+                name = f"copies of the data in memory, {count} (goal 1.1)"
                 figures[name] = (whole["pss"] - small["pss"]) / whole["bytes"]
             start = time.time()
             first_step = _result(_loading_job(data, 2), settings)["first_step"] - start
@@ -111,7 +113,7 @@ def _loading_job(data: str, ranks: int) -> list[str]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Give a rank time to end with the others; no rank may stay."""
+    """Wait a while for a rank to end with the others, then kill it: no rank may stay."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(10)
     process.kill()
@@ -125,7 +127,7 @@ def _result(command: list[str], settings: dict[str, str]) -> dict[str, float]:
 
 
 def ratios(measured: Measured, batch: int) -> dict[str, float | None]:
-    """The table's ratios at one batch size; None where a part was not measured."""
+    """The table's ratios at one batch size; None for a ratio whose parts were not measured."""
 
     def of(who: str, part: str) -> float | None:
         return measured.get((who, batch), {}).get(part)
@@ -154,7 +156,7 @@ def ratios(measured: Measured, batch: int) -> dict[str, float | None]:
 @click.option("--batches", default=",".join(map(str, _BATCHES)), show_default=True)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures there.")
 def main(data: str, rounds: int, seconds: float, batches: str, json_file: Path | None) -> None:
-    """Measure this package and PyTorch DDP by turns, and print Markdown tables of images/s and of ratios."""
+    """Measure this package and PyTorch DDP in turn, and print Markdown tables of images/s and of ratios."""
     jobs: dict[str, Job] = {
         "1 rank": numpy_job(1),
         "1 rank, 2 BLAS threads": numpy_job(1, threads=2),

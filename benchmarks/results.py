@@ -1,4 +1,4 @@
-"""Prints the README's table of results: the same job at several rank counts and seeds.
+"""Prints the README's table of results: the same job with several numbers of ranks and several seeds.
 
 python -m benchmarks.results --data data/train.csv
 """
@@ -30,7 +30,7 @@ def numbers(_: click.Context, __: click.Parameter, text: str) -> list[int]:
 
 
 def train(data: str, ranks: int, seed: int, folder: Path) -> tuple[list[dict[str, float]], np.ndarray]:
-    """Train one job; returns its metrics, an object an epoch, and its weights."""
+    """Train one job. Returns its metrics, one object per epoch, and its weights."""
     command = [sys.executable, "-m", "launch", "run", "-n", str(ranks), "--quiet"]
     subprocess.run([*command, "--data", data, "--seed", str(seed), "--out", folder], check=True)
     lines = (folder / "metrics.jsonl").read_text().splitlines()
@@ -38,7 +38,7 @@ def train(data: str, ranks: int, seed: int, folder: Path) -> tuple[list[dict[str
 
 
 def mean_and_range(values: list[float], style: str) -> str:
-    """ "mean (lowest to highest)" in a number format; the mean alone if there is one value."""
+    """ "mean (lowest to highest)", formatted as `style` says; only the mean if there is one value."""
     mean = format(statistics.mean(values), style)
     return mean if len(values) == 1 else f"{mean} ({min(values):{style}} to {max(values):{style}})"
 
@@ -48,7 +48,7 @@ def mean_and_range(values: list[float], style: str) -> str:
 @click.option("--ranks", default="1,2,3,4", callback=numbers, show_default=True)
 @click.option("--seeds", default="1-3", callback=numbers, show_default=True)
 def main(data: str, ranks: list[int], seeds: list[int]) -> None:
-    """Train the default network 20 epochs at each rank count and seed, and print a Markdown table."""
+    """Train the default network for 20 epochs with each number of ranks and each seed, and print a Markdown table."""
     click.echo(f"Mean (lowest to highest) over {len(seeds)} seeds, {seeds[0]} to {seeds[-1]}.\n")
     names = [f"loss, epoch {epoch}" for epoch in _EPOCHS]
     click.echo(f"| ranks | {' | '.join(names)} | validation accuracy | weights differ by at most | images/s |")

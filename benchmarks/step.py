@@ -1,7 +1,7 @@
-"""Under mpirun: how long a training step takes, and what of it is matrix products, sums and the update.
+"""To be run under mpirun: measures a training step, and how much of it are matrix products, and the sum and update.
 
-With --reproducible, how long such a step takes, and a fast one, by turns. Prints JSON: seconds, and the bytes of memory
-that a step allocates.
+With --reproducible it measures reproducible steps and fast ones in turn. Prints JSON: seconds, and how many bytes of
+memory a step allocates.
 """
 
 import json
@@ -19,7 +19,7 @@ from ddp_numpy.comm.world import Sums
 from ddp_numpy.data import Dataset, Reader, batches, epoch_order
 from ddp_numpy.nn import Array
 
-_BLOCK = 40  # calls that are timed together
+_BLOCK = 40  # this many calls are timed together
 
 
 @click.command()
@@ -29,14 +29,14 @@ _BLOCK = 40  # calls that are timed together
 @click.option("--reproducible", is_flag=True)
 @click.option("--seconds", type=float, default=2.0, help="How long to measure.")
 def main(data: str, batch_size: int, sums: Sums, reproducible: bool, seconds: float) -> None:
-    """Train the default network on whole batches and print medians, in seconds a step."""
+    """Train the default network on whole batches and print medians, in seconds per step."""
     comm = world(sums)
     train, _ = load_data(data, comm)
     trainer, step = trainer_and_step(train, comm, batch_size, reproducible)
 
     def sum_and_update() -> None:
         grads = trainer.exchange.grads
-        grads[...] = 0  # as in a step, where each rank has just written its own
+        grads[...] = 0  # because in a step each rank has just written its own gradients
         trainer.exchange.sum(np.zeros(4))
         trainer.optimizer.step(trainer.model.params, grads)
 
@@ -65,7 +65,7 @@ def main(data: str, batch_size: int, sums: Sums, reproducible: bool, seconds: fl
 def trainer_and_step(
     train: Dataset, comm: Communicator, batch_size: int, reproducible: bool
 ) -> tuple[Trainer, Callable[[], None]]:
-    """A trainer of the default network, and a call that makes its next step on a whole batch."""
+    """A trainer of the default network, and a function that makes its next step on a whole batch."""
     model = Sequential(Dense(128), ReLU(), Dense(64), ReLU(), Dense(train.classes))
     exchange = GridExchange() if reproducible else FloatExchange()
     trainer = Trainer(model, SGD(0.01), comm, batch_size=batch_size, exchange=exchange)
@@ -75,7 +75,7 @@ def trainer_and_step(
 
 
 def allocated_by(step: Callable[[], None]) -> int:
-    """The most memory, in bytes, that a call holds beyond what there was before."""
+    """How many bytes a call of `step` holds at most, beyond the memory that was in use before."""
     tracemalloc.start()
     step()
     before, _ = tracemalloc.get_traced_memory()
@@ -87,7 +87,7 @@ def allocated_by(step: Callable[[], None]) -> int:
 
 
 def whole_batches(rows: int, batch_size: int) -> Iterator[Array]:
-    """The batches of one epoch after another, without the short last ones."""
+    """The batches of epoch 1, 2, 3 … without the last batch of an epoch if it is short."""
     epoch = 0
     while True:
         epoch += 1
@@ -95,7 +95,7 @@ def whole_batches(rows: int, batch_size: int) -> Iterator[Array]:
 
 
 def matrix_products(model: Sequential, rows: int) -> None:
-    """The products of a fast step of so many rows once more: same shapes, same arrays, nothing between them."""
+    """Repeat only the matrix products of a fast step of so many rows, with the same shapes and arrays."""
     while rows > 0:
         for number, layer in enumerate(model.layers):
             if isinstance(layer, Dense):

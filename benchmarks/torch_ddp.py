@@ -27,12 +27,12 @@ _BLOCK = 40
 @click.option("--batch-size", type=int, default=64)
 @click.option("--seconds", type=float, default=2.0)
 def main(data: str, batch_size: int, seconds: float) -> None:
-    """Train on whole batches and print the median seconds a step, gathering of rows included."""
+    """Train on whole batches and print the median seconds per step, including the gathering of rows."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     train, _ = load_data(data, SingleProcess())
-    # Scaled before, as PyTorch's users do: its fastest way.
+    # Scaled before training, as users of PyTorch do. This is the fastest way for PyTorch.
     X = torch.from_numpy(train.features.astype(np.float32) / train.divisor)
     y = torch.from_numpy(train.labels)
     layers = (nn.Linear(X.shape[1], 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, train.classes))
@@ -66,7 +66,8 @@ def main(data: str, batch_size: int, seconds: float) -> None:
         print(json.dumps({"step": statistics.median(times)}), flush=True)
     if size > 1:
         dist.destroy_process_group()
-    # Without Python's clean-up: gloo's threads may still let go of a tensor then, which aborts about 1 process in 100.
+    # os._exit skips Python's clean-up: during it gloo's threads may still release a tensor, which aborts about 1
+    # process in 100.
     os._exit(0)
 
 

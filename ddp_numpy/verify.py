@@ -1,4 +1,6 @@
-"""The proof that the number of ranks doesn't change the result: one job trained at several, compared epoch by epoch.
+"""The proof that the number of ranks doesn't change the result.
+
+Trains the same job at several rank counts, and compares the weights after each epoch.
 
 python -m ddp_numpy.verify --ranks 1,2,3,4 --reproducible --data train.csv --epochs 5
 """
@@ -37,8 +39,8 @@ def _rank_counts(_: click.Context, __: click.Parameter, text: str) -> list[int]:
 def main(ranks: list[int], launch_options: str, options: tuple[str, ...]) -> None:
     """Train the same job at each rank count, and print whether its weights are the same after every epoch.
 
-    What is not known here goes to ddp_numpy.train. Exits with 1 if there is a difference: any one with
-    --reproducible, else one that rounding doesn't explain.
+    Options that this command does not know are passed to ddp_numpy.train. Exits with 1 if there is a difference: with
+    --reproducible any difference, otherwise a difference that is larger than rounding explains.
     """
     with tempfile.TemporaryDirectory() as parent:
         first: Trained | None = None
@@ -58,7 +60,7 @@ def main(ranks: list[int], launch_options: str, options: tuple[str, ...]) -> Non
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What a job of so many ranks came to."""
+    """The result of one job with this number of ranks."""
 
     ranks: int
     settings: Settings
@@ -69,7 +71,7 @@ class Trained:
 
 
 def _certify(trained: Trained, first: Trained) -> bool:
-    """Print a line for each epoch; returns whether all are as the first job's, up to rounding if that is allowed."""
+    """Print a line for each epoch. Returns whether all equal the first job's, up to rounding if that is allowed."""
     equal = True
     for number, (params, expected) in enumerate(zip(trained.epochs, first.epochs, strict=True), 1):
         difference, words = _compare(params, expected, trained.model.parameter_slices())
@@ -84,19 +86,21 @@ def _certify(trained: Trained, first: Trained) -> bool:
 
 
 def _rounding(settings: Settings, steps: int) -> float:
-    """How far rounding alone may take weights apart in so many steps, over the largest of them."""
+    """How far apart rounding alone may bring the weights in so many steps, relative to the largest weight."""
     training = settings.training
     if training.reproducible:
         return 0.0
     if settings.model.dtype == "float64":
         return 1e-12
-    # If a ReLU's input is 0 but for rounding, one rank count lets a row's gradient through and another doesn't. This
-    # bound is as much as if that happened to one row in every step, in random directions.
+    # If a ReLU's input is 0 except for rounding, it may be positive with one rank count and not with another. Then only
+    # one of the jobs lets that row's gradient through. The bound is as if this happened to one row in every step, in
+    # random directions: one row of B counts lr / B, momentum m makes this 1 / (1 - m) times as much, and n steps in
+    # random directions add up to sqrt(n) times one step. Example: 0.01 / 64 * sqrt(10,500) = 0.016.
     return training.lr / (1 - training.momentum) / training.batch_size * math.sqrt(steps)
 
 
 def _compare(params: Array, expected: Array, slices: dict[str, slice]) -> tuple[float, str]:
-    """The largest difference, over the largest weight expected, and words for it: "equal", or how much and where."""
+    """The largest difference relative to the largest expected weight, and a text: "equal", or how much and where."""
     if np.array_equal(params, expected):
         return 0.0, "equal"
     difference = float(np.abs(params - expected).max() / np.abs(expected).max())

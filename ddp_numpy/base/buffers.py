@@ -1,4 +1,4 @@
-"""Memory that is made once and used again for every batch."""
+"""Memory that is allocated once and used again for every batch."""
 
 import math
 from typing import Any
@@ -8,17 +8,20 @@ import numpy.typing as npt
 
 
 class RowBuffer:
-    """Memory for the rows of a batch, made anew only when a larger batch comes."""
+    """Memory for the rows of a batch. New memory is allocated only when a larger batch comes."""
 
     def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike, fill: float | None = None) -> None:
-        """shape: of one row; fill: what new memory holds, where that matters."""
+        """shape: of one row; fill: the value that new memory is filled with; by default it is left as it is."""
         self._memory: npt.NDArray[Any] = np.empty((0, *shape), dtype)
         self._fill = fill
         self._counts: tuple[int, ...] = (0,)
         self._rows = self._memory
 
     def rows(self, *counts: int) -> npt.NDArray[Any]:
-        """An array (*counts, *shape) of rows, or of shards of rows, with the values it had before."""
+        """An array (*counts, *shape): rows(64) is 64 rows, rows(4, 16) is 4 shards of 16 rows.
+
+        Its values are not cleared: they are what the last user of this memory wrote.
+        """
         if counts != self._counts:
             n, shape = math.prod(counts), self._memory.shape[1:]
             if n > len(self._memory):

@@ -1,15 +1,15 @@
-"""The errors that end a job with one line instead of a traceback."""
+"""The errors that end a job with one line of text instead of a traceback."""
 
 
 class JobError(Exception):
     """Ends the job: rank 0 prints `error: …` once, and every rank exits with `exit_status`."""
 
     exit_status = 1
-    agreed = False  # set where every rank raises the same error, as Communicator.agree does
+    agreed = False  # True if every rank raises the same error, as in Communicator.agree
 
 
 class InputError(JobError):
-    """A mistake of the user's: says what is wrong, where, and what to do about it."""
+    """The user made a mistake. The message says what is wrong, where, and what to do about it."""
 
     exit_status = 2
 
@@ -19,13 +19,13 @@ class ReplicaError(JobError):
 
 
 class DivergedError(JobError):
-    """The loss or a gradient is not a finite number; every rank raises it, and none has made the update."""
+    """The loss or a gradient is not a finite number. Every rank raises this error, and no rank has made the update."""
 
     agreed = True
 
 
 class Interrupted(JobError):  # noqa: N818
-    """Training was asked to stop, and did so at a step's end; every rank raises it."""
+    """Training was asked to stop, and stopped at the end of a step. Every rank raises this error."""
 
-    exit_status = 75  # EX_TEMPFAIL: start it again, and it goes on
+    exit_status = 75  # EX_TEMPFAIL: if the job is started again, it continues
     agreed = True

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and folders that one process at a time writes to."""
+"""Files that are either complete or not there, and folders that only one process at a time writes to."""
 
 import contextlib
 import fcntl
@@ -17,10 +17,10 @@ _TEMPORARY = ".tmp"
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears at `path` when the block ends, and only if it ends well.
+    """Open a file for writing. The file appears at `path` at the end of the block, if the block raised no exception.
 
-    The bytes go to a hidden file in the same folder, reach the disk, and are renamed into place: a reader
-    sees the old file or the new one, never a part. Raises OSError as open() does.
+    The bytes are written to a hidden file in the same folder and flushed to the disk. Then the hidden file is renamed
+    to `path`. So a reader sees the old file or the new one, never a part of a file. Raises OSError as open() does.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
     try:
@@ -36,9 +36,10 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def remove_temporaries(folder: Path, idle_seconds: float = 0) -> None:
-    """Remove what `atomic_write` leaves in a folder when it is killed.
+    """Remove the hidden files that `atomic_write` leaves in a folder if its process is killed.
 
-    idle_seconds: for how long nothing was written to them; 0 only for a folder that nobody else writes to.
+    idle_seconds: only files that were not written to for so long are removed, because another process may still be
+    writing the rest. 0 removes all; this is only for a folder that no other process writes to.
     """
     for temporary in folder.glob(f".*{_TEMPORARY}"):
         with contextlib.suppress(FileNotFoundError):
@@ -47,10 +48,10 @@ def remove_temporaries(folder: Path, idle_seconds: float = 0) -> None:
 
 
 class FolderLock:
-    """Keeps other jobs out of a folder, until it is released or this process ends in whatever way."""
+    """Keeps other jobs out of a folder until `release` is called or this process ends, even if it is killed."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises InputError, naming the holder, where another process has the lock, and OSError as open() does."""
+        """Raises InputError, with the name of the holder, if another process has the lock; OSError as open() does."""
         self._path = folder / ".lock"
         while True:
             self._file = open(self._path, "a+", encoding="utf-8")  # noqa: SIM115
@@ -62,7 +63,8 @@ class FolderLock:
                 self._file.close()
                 raise InputError(f"{folder}: another job writes there: {holder}; choose another --out") from None
             with contextlib.suppress(FileNotFoundError):
-                # The one who had it may have removed the file between our opening and our locking it.
+                # Between our opening and our locking of the file, the last holder may have removed it. Our lock is then
+                # on a removed file and keeps nobody out: try again.
                 if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path)):
                     break
             self._file.close()
@@ -71,13 +73,13 @@ class FolderLock:
         self._file.flush()
 
     def release(self) -> None:
-        """Let others in."""
+        """Let other jobs write to the folder."""
         self._path.unlink(missing_ok=True)
         self._file.close()
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put a rename on the disk: without this, a power cut can undo it."""
+    """Make sure that a rename in this folder is on the disk. Otherwise a power cut can undo the rename."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""BLAS threads: one a rank, because ranks are how cores are used."""
+"""The number of BLAS threads: one per rank, because each core is meant to have a rank of its own."""
 
 import os
 import sys
@@ -11,8 +11,9 @@ _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLI
 def default_to_one_thread() -> None:
     """Give this process one BLAS thread, unless the user's environment names a number.
 
-    Best called before NumPy loads: its BLAS starts a thread a core while loading, which on a large node, with a
-    rank a core, is thousands of threads. Where NumPy came first the threads are there, but stay idle.
+    Best called before NumPy is imported, because its BLAS starts one thread per core at the import. On a large node
+    with one rank per core these are thousands of threads: 64 ranks of 64 threads are 4096. If NumPy was imported
+    first, the threads exist but stay idle.
     """
     if any(name in os.environ for name in _VARIABLES):
         return
@@ -22,7 +23,7 @@ def default_to_one_thread() -> None:
 
 
 def blas() -> tuple[str, int]:
-    """The BLAS library at work with its version and its kernel for this CPU, and its number of threads."""
+    """The BLAS library that NumPy uses, with its version and its kernel for this CPU; and its number of threads."""
     for pool in threadpoolctl.threadpool_info():
         if pool["user_api"] == "blas":
             name = {"openblas": "OpenBLAS", "mkl": "MKL"}.get(pool["internal_api"], pool["internal_api"])

@@ -1,4 +1,4 @@
-"""The communicator over MPI. The one place that imports mpi4py, and sets how MPI starts."""
+"""The communicator over MPI. This is the only module that imports mpi4py, and it sets how MPI starts."""
 
 import os
 import socket
@@ -11,29 +11,30 @@ import numpy as np
 from ddp_numpy.base.errors import JobError
 from ddp_numpy.comm.communicator import Array, Communicator
 
-# MPI starts when world() has seen that mpirun and this library fit, and not on import.
+# mpi4py would start MPI on import. Here MPI starts later, when world() has checked that mpirun fits this library.
 mpi4py.rc.initialize = False
 mpi4py.rc.finalize = True
 
-# Open MPI's wheel prints an error of this component, which it then does without, for each window that is made.
+# Open MPI's wheel prints an error of this component for each window that is made, and then works without it.
 os.environ.setdefault("OMPI_MCA_osc", "^ucx")
 
 from mpi4py import MPI as MPI  # noqa: E402
 
 T = TypeVar("T")
 
-# mpirun may end before it has passed on what an aborting rank printed last: MPICH's lost one message in forty.
+# After MPI_Abort, mpirun may end before it has passed on the last lines of that rank: MPICH's mpirun lost one message
+# in forty. So the rank waits a little before it aborts.
 _FORWARD_SECONDS = 0.2
 
 
 def library_version() -> str:
-    """The MPI library's name and version; may be asked before MPI starts."""
+    """The MPI library's name and version. May be called before MPI starts."""
     name, version = MPI.get_vendor()
     return f"{name} {'.'.join(map(str, version))}"
 
 
 class MPICommunicator(Communicator):
-    """All ranks that mpirun started, each summing through the library's own Allreduce."""
+    """All ranks that mpirun started. Sums are made by the MPI library's own Allreduce."""
 
     def __init__(self) -> None:
         if not MPI.Is_initialized():
@@ -66,7 +67,8 @@ class MPICommunicator(Communicator):
         for rank, entry in enumerate(self._comm.allgather(brought)):
             if entry is not None:
                 host, first = entry
-                # What rank 0 meets, all ranks would: only a fault of some other one needs its name.
+                # An error on rank 0 would most likely happen on all ranks, so the message names no rank. An error that
+                # only another rank has needs that rank and its host.
                 agreed = first if rank == 0 else type(first)(f"rank {rank} on {host}: {first}")
                 agreed.agreed = True
                 raise agreed from error

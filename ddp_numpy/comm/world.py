@@ -1,4 +1,4 @@
-"""Finds out which ranks there are, and ends them all when one of them fails."""
+"""Finds out which ranks the job has, and ends all of them when one of them fails."""
 
 import functools
 import importlib.util
@@ -14,13 +14,15 @@ from typing import Literal
 from ddp_numpy.base.errors import InputError, JobError
 from ddp_numpy.comm.communicator import Communicator, SingleProcess
 
-# Open MPI ends a job when the first of its processes exits with an error; that one should be the one that says it.
+# Open MPI ends a job when the first of its processes exits with an error. Rank 0, which prints the error, should be
+# that first process. While the ranks are not connected yet, the others wait for this long before they exit.
 _SPEAK_SECONDS = 1.0
 
 Sums = Literal["auto", "node-shared", "allreduce"]
 
-# What launchers tell the processes they start: (launcher, how many there are, which one this is). An mpirun inside
-# a Slurm job comes before Slurm. SLURM_NTASKS would not do: in a batch script it is set for a single process.
+# The environment variables that launchers set for their processes: (launcher, number of processes, this process's
+# rank). An mpirun can run inside a Slurm job, so the mpiruns come before Slurm. SLURM_NTASKS can't be used: in a batch
+# script it is set too, although the script is a single process.
 _LAUNCHERS = (
     ("Open MPI's mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
     ("mpirun", "PMI_SIZE", "PMI_RANK"),
@@ -36,13 +38,13 @@ _REMEDY = (
 
 @functools.cache
 def world(sums: Sums = "auto") -> Communicator:
-    """All the processes of this job: those that mpirun started together, or this one alone.
+    """The communicator of all processes of this job: those that mpirun started together, or this process alone.
 
     sums: how gradients are added up. "node-shared": in memory that the ranks of a node share; "allreduce": by the MPI
-    library; "auto": node-shared where that can be, else allreduce.
+    library; "auto": node-shared if that is possible, else allreduce.
 
-    One process needs neither mpi4py nor an MPI library. Under MPI an uncaught exception on any rank ends all of
-    them. Raises InputError where a launcher started several processes that can't see each other.
+    A single process needs neither mpi4py nor an MPI library. Under MPI, an uncaught exception on any rank ends all
+    ranks. Raises InputError if a launcher started several processes that can't see each other.
     """
     launcher, launched, _ = _launched()
     library, comm = _connect(launcher, launched, sums)
@@ -55,7 +57,7 @@ def world(sums: Sums = "auto") -> Communicator:
 
 
 def is_reporter(comm: Communicator | None) -> bool:
-    """True in the one process that speaks for the job, also when there is no communicator (yet)."""
+    """True on rank 0, which prints for the whole job. comm: None while the ranks are not connected yet."""
     return (_launched()[2] if comm is None else comm.rank) == 0
 
 
@@ -65,7 +67,7 @@ def is_launched() -> bool:
 
 
 def end_job(error: BaseException, comm: Communicator | None) -> int:
-    """Say what ended the job, and return the exit status; where only this rank knows of it, end all ranks."""
+    """Print what ended the job, and return the exit status. If only this rank knows of the error, end all ranks."""
     if isinstance(error, JobError):
         if comm is None or comm.size == 1 or error.agreed:
             if is_reporter(comm):
@@ -88,7 +90,7 @@ def end_job(error: BaseException, comm: Communicator | None) -> int:
 
 
 def _launched() -> tuple[str, int, int]:
-    """The launcher's name, how many processes it started, and which of them this is; ("", 1, 0) for none."""
+    """The launcher's name, how many processes it started, and this process's rank; ("", 1, 0) without a launcher."""
     for name, size, rank in _LAUNCHERS:
         if os.environ.get(size, "").isdecimal():
             return name, int(os.environ[size]), int(os.environ.get(rank, "0"))
@@ -96,11 +98,11 @@ def _launched() -> tuple[str, int, int]:
 
 
 def _connect(launcher: str, launched: int, sums: Sums) -> tuple[str, Communicator | None]:
-    """Start MPI where it is to be had. Returns the library's name, or why there is none, and the communicator."""
+    """Start MPI if it is installed. Returns the library's name, or why MPI can't be used, and the communicator."""
     if importlib.util.find_spec("mpi4py") is None:
         return "mpi4py is not installed", None
     with warnings.catch_warnings():
-        # mpi4py warns of what world() finds out for certain, and says with a remedy.
+        # mpi4py only suspects that mpirun belongs to another MPI. world() finds out, and its error tells what to do.
         warnings.filterwarnings("ignore", message="suspicious MPI execution environment")
         try:
             from ddp_numpy.comm.mpi import MPICommunicator, library_version
@@ -117,11 +119,12 @@ def _connect(launcher: str, launched: int, sums: Sums) -> tuple[str, Communicato
 
 
 def _fits(launcher: str, library: str) -> bool:
-    """False where it is plain before MPI starts that it can't: the libraries' own messages name no remedy."""
+    """False if MPI is sure to fail at its start. Asked before the start: the libraries' own messages tell no remedy."""
     is_open_mpi = library.startswith("Open MPI")
     if launcher == _OPEN_MPI:
         return is_open_mpi
-    # Hydra, MPICH's and Intel's mpirun; srun sets PMI_SIZE too, and starts any library.
+    # MPI_LOCALNRANKS is set by Hydra, the mpirun of MPICH and Intel. srun sets PMI_SIZE too, but not this variable, and
+    # srun can start any library.
     return not (launcher == _MPIRUN and "MPI_LOCALNRANKS" in os.environ and is_open_mpi)
 
 
@@ -132,5 +135,8 @@ def _where(comm: Communicator) -> str:
 def _excepthook(
     comm: Communicator, kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Without this a rank that dies of an exception would wait in MPI_Finalize for ranks that wait for it."""
+    """Ends all ranks at an uncaught exception on this rank.
+
+    Otherwise this rank would wait for the others in MPI_Finalize, while they wait for this rank in a collective.
+    """
     raise SystemExit(end_job(error, comm))

@@ -1,4 +1,4 @@
-"""The loss, row by row: what ranks add up are sums over rows."""
+"""The loss of each row. The ranks add up sums over rows."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,9 @@ from ddp_numpy.nn.context import Array
 class SoftmaxCrossEntropy:
     """Minus the log of the softmax probability of the right class, and its gradient at the logits.
 
-    Gives rows and sums, never means: a mean over a rank's rows is a mean over the batch only by luck.
+    Returns values of rows, never means: ranks may have different numbers of rows, and then the mean of their means is
+    not the mean over the batch. Example: losses 1, 2, 3 on two ranks as (1, 2) and (3). The mean of the means is
+    (1.5 + 3) / 2 = 2.25, the mean over the batch is 2.
     """
 
     def __init__(self, classes: int, dtype: npt.DTypeLike) -> None:
@@ -22,10 +24,10 @@ class SoftmaxCrossEntropy:
         self._firsts = np.arange(0)
 
     def forward(self, logits: Array, y: Array, rows: int | None = None) -> tuple[Array, Array]:
-        """logits (B, classes), y (B,) in 0..classes-1 -> each row's loss (rows,) in nats, and if it is right (rows,).
+        """logits (B, classes), y (B,) in 0..classes-1 -> losses (rows,) in nats, and which guesses are right (rows,).
 
-        logits may come in shards, (shards, B / shards, classes). rows: how many of the B count, from the first on; all
-        by default.
+        logits may come in shards, (shards, B / shards, classes). rows: only this many of the B rows count, from the
+        first on; by default all.
         """
         self._shape, self._rows = logits.shape, len(y) if rows is None else rows
         logits = logits.reshape(len(y), self._classes)
@@ -33,21 +35,25 @@ class SoftmaxCrossEntropy:
         firsts = self._row_firsts(len(y))
         self._right = firsts + y
         guesses = logits.argmax(axis=1, out=self._guesses.rows(len(y)))
-        # exp() can't overflow at or below 0. The largest logits are quicker picked than searched for again.
+        # Each row's largest logit is subtracted: exp() can't overflow at or below 0, and the quotient stays the same.
+        # argmax has found where the largest logits are, so picking them is faster than another search with max().
         np.copyto(P, logits.take(firsts + guesses)[:, np.newaxis])
         np.subtract(logits, P, out=P)
         shifted = P.take(self._right)
         np.exp(P, out=P)
-        # Each row's sum, once a class: quicker than np.sum and a broadcast.
+        # The product with a matrix of ones: each row's sum, repeated once per class. This is faster than np.sum and a
+        # broadcast. (1, 2) @ [[1, 1], [1, 1]] = (3, 3).
         np.matmul(P.reshape(self._shape), self._ones, out=totals.reshape(self._shape))
         P /= totals
         losses: Array = np.log(totals[:, 0]) - shifted
         return losses[: self._rows], (guesses == y)[: self._rows]
 
     def backward(self, global_rows: int) -> Array:
-        """The gradient, of the logits' shape, at the last forward's logits of the mean loss over global_rows rows.
+        """The gradient of the mean loss over global_rows rows at the last forward's logits, in the logits' shape.
 
-        Those of the B that count are the caller's share of the global rows. To be called once after a forward.
+        With p the softmax of a row, its loss is -log p[y], so d loss / d logits = p - onehot(y). The mean divides this
+        by global_rows. Rows that do not count get 0. The rows that count are the caller's share of the global rows.
+        To be called once after each forward, because it overwrites the probabilities.
         """
         dlogits = self._probabilities.rows(len(self._right))
         dlogits.reshape(-1)[self._right] -= 1
@@ -56,7 +62,7 @@ class SoftmaxCrossEntropy:
         return dlogits.reshape(self._shape)
 
     def _row_firsts(self, n: int) -> Array:
-        """Where n rows begin in a flat (n * classes,)."""
+        """The index at which each of n rows begins in a flat array (n * classes,): 0, classes, 2 * classes …"""
         if n > len(self._firsts):
             self._firsts = np.arange(n) * self._classes
         return self._firsts[:n]

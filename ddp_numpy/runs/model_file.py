@@ -1,4 +1,4 @@
-"""Model files: one self-describing .npz, written whole or not at all, and read without unpickling."""
+"""Model files: one .npz that describes itself. It is written completely or not at all, and read without unpickling."""
 
 import json
 import zipfile
@@ -17,7 +17,7 @@ _FORMAT = "ddp_numpy model 1"
 def save_model(model: Sequential, path: str | Path) -> None:
     """Write a built model to a .npz: `params` (P,), `buffers` (S,) if it has any, and its description as JSON.
 
-    Raises InputError if the file can't be written; an older file of that name is then still whole.
+    Raises InputError if the file can't be written. An older file of that name then stays as it was.
     """
     arrays: dict[str, Any] = {"params": model.params}
     if model.buffers.size:
@@ -30,7 +30,7 @@ def save_model(model: Sequential, path: str | Path) -> None:
 
 
 def load_model(path: str | Path) -> Sequential:
-    """The model that `save_model` wrote, ready to predict or to train on. Raises InputError for any other file."""
+    """Read a model that `save_model` wrote; it can predict or be trained on. Raises InputError for any other file."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             description, params = json.loads(str(arrays["model"])), arrays["params"]

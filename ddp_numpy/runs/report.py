@@ -1,4 +1,4 @@
-"""What a person sees of a run: rank 0 prints, and nobody else."""
+"""What a run prints for people. Only rank 0 prints."""
 
 import contextlib
 import os
@@ -20,13 +20,13 @@ _WIDTHS = [len(cell.format(Epoch(0, *[0.0] * 6))) for _, cell in _COLUMNS]
 
 
 class Report:
-    """Prints a run as it goes: a header, a line an epoch, and on a terminal a progress bar."""
+    """Prints the progress of a run: a header, a line for each epoch, and on a terminal a progress bar."""
 
     def __init__(self, visible: bool, launched: bool) -> None:
-        """visible: true on rank 0, unless it is to be quiet; launched: whether an mpirun passes the output on.
+        """visible: True on rank 0, unless it is to be quiet; launched: whether an mpirun passes the output on.
 
-        Some mpiruns give their ranks a terminal of their own, also where their own output goes to a file: only
-        whoever sets FORCE_COLOR knows that there is one at the end.
+        Some mpiruns give their ranks a terminal even if mpirun's own output goes to a file, so a rank can't find out
+        whether a terminal shows its output in the end. Under mpirun the user says so by setting FORCE_COLOR.
         """
         self.visible = visible
         if visible:
@@ -42,11 +42,11 @@ class Report:
 
     @staticmethod
     def warning(text: str) -> None:
-        """Print a line to stderr, also where all else is to be quiet."""
+        """Print a line to stderr, even if the report is to be quiet."""
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
     def fields(self, title: str, fields: dict[str, str]) -> None:
-        """Print what a run is made of: a title and a line a field."""
+        """Print facts about a run: a title, and one line per field."""
         self.line(title, style="bold")
         for name, value in fields.items():
             self.line(f"  {name:<9} {value}")
@@ -64,7 +64,10 @@ class Report:
 
     @contextlib.contextmanager
     def progress(self, epochs: int, rows: int) -> Iterator[Callable[[int], None]]:
-        """A bar over all epochs of so many rows each, on a terminal; yields what to call with rows done."""
+        """A progress bar, if the output is a terminal. Yields a function: call it with the number of rows just done.
+
+        epochs: of the whole run; rows: in each epoch.
+        """
         if not (self.visible and self._console.is_terminal):
             yield lambda done: None
             return

@@ -1,4 +1,4 @@
-"""One checkpoint: where training stands, as a .npz that names, sizes and checksums what is in it."""
+"""One checkpoint: how far training has come, as a .npz file with the name, size and checksum of each part."""
 
 import dataclasses
 import json
@@ -18,7 +18,8 @@ Array = npt.NDArray[Any]
 _FORMAT = "ddp_numpy checkpoint 1"
 _FACTS = "checkpoint"  # the member of the .npz that describes the others
 
-# What the readers of zip, .npy and JSON raise at altered bytes: each may mean anything to them, a size or a method too.
+# What the readers of zip, .npy and JSON may raise if bytes of a file were altered. An altered byte can be anything to
+# them, for example a size or a compression method, so there are many kinds.
 _DAMAGE = (
     zipfile.BadZipFile, zlib.error, struct.error, ArithmeticError, AttributeError, EOFError, LookupError, MemoryError,
     RuntimeError, SyntaxError, TypeError, ValueError,
@@ -27,20 +28,20 @@ _DAMAGE = (
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """Where training stands."""
+    """How far training has come, and all that is needed to resume it."""
 
     epoch: int
-    """Epochs trained."""
+    """How many epochs are complete."""
     step: int
-    """Steps made of the next epoch."""
+    """How many steps of the next epoch were made."""
     arrays: dict[str, Array]
-    """By name, as Trainer.state gives them."""
+    """By name, as Trainer.state returns them."""
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """What JSON can hold: the options and the data of the run, for whoever goes on with it."""
+    """Values that JSON can hold: the options and the data of the run. A resumed run compares its own with them."""
 
 
 def write_snapshot(file: BinaryIO, snapshot: Snapshot) -> None:
-    """Write a checkpoint. Its .npz has a CRC-32 of each array, which reading checks."""
+    """Write a checkpoint. The .npz has a CRC-32 of each array, which is checked when the checkpoint is read."""
     description = {
         "format": _FORMAT,
         "epoch": snapshot.epoch,
@@ -53,7 +54,7 @@ def write_snapshot(file: BinaryIO, snapshot: Snapshot) -> None:
 
 
 def read_snapshot(path: Path) -> Snapshot:
-    """The checkpoint in a file. Never unpickles. Raises InputError for a torn, altered or foreign file."""
+    """Read a checkpoint. Never unpickles. Raises InputError if the file is incomplete, altered or not a checkpoint."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as members:
             description = json.loads(str(members[_FACTS]))

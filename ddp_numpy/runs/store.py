@@ -1,4 +1,4 @@
-"""The checkpoints of a run: written in the background, the last few and the best of them kept."""
+"""The checkpoints of a run. They are written in the background; the newest few and the best one are kept."""
 
 import dataclasses
 import threading
@@ -14,22 +14,22 @@ _BEST = "best.npz"
 
 
 class CheckpointStore:
-    """Writes checkpoints to a folder from a thread of its own, so that no step waits for a disk.
+    """Writes checkpoints to a folder. A thread of its own does the writing, so that no step waits for the disk.
 
-    A disk that can't keep up gets the newest one next, and those between are left out, unless all are to be kept. One
-    that can't be written costs that checkpoint, not the training: `complaint` is told, and the next is tried as if
-    nothing had been.
+    If the disk is too slow, the thread writes the newest checkpoint next and skips older ones that still wait. If all
+    checkpoints are to be kept, none is skipped. If a checkpoint can't be written, only that checkpoint is lost:
+    `complaint` is called, training goes on, and the next checkpoint is tried as usual.
     """
 
     def __init__(self, folder: Path, keep: int | None, complaint: Callable[[str], None]) -> None:
-        """keep: how many of the newest stay, besides the best; None: all, and `save` waits for the disk. complaint:
-        called, from the thread, with a line. Raises OSError where the folder can't be made.
+        """keep: how many of the newest checkpoints stay, besides the best; None: all, and `save` waits for the disk.
+        complaint: the writer thread calls it with a line of text. Raises OSError if the folder can't be made.
         """
         self._folder, self._keep, self._complaint = folder, keep, complaint
         folder.mkdir(parents=True, exist_ok=True)
-        remove_temporaries(folder)  # of a writer that was killed
+        remove_temporaries(folder)  # an earlier run may have been killed while it wrote
         self._changed = threading.Condition()
-        self._waiting: dict[bool, tuple[int, Snapshot]] = {}  # by whether it is a best one: one of each at most
+        self._waiting: dict[bool, tuple[int, Snapshot]] = {}  # two at most: the best (True), the newest other (False)
         self._writing = self._closed = False
         self.error: OSError | None = None
         """Why the last checkpoint could not be written; None if it was."""
@@ -37,9 +37,9 @@ class CheckpointStore:
         self._thread.start()
 
     def save(self, number: int, snapshot: Snapshot, best: bool = False) -> None:
-        """Have a checkpoint written soon. number: of steps made in all; best: keep it as the best so far too.
+        """Ask the writer thread to write a checkpoint soon. The arrays are copied before this returns.
 
-        The arrays are copied before this returns.
+        number: of all steps made so far; best: whether to keep this checkpoint as the best so far, too.
         """
         copies = {name: array.copy() for name, array in snapshot.arrays.items()}
         with self._changed:
@@ -49,12 +49,12 @@ class CheckpointStore:
             self.flush()
 
     def flush(self) -> None:
-        """Wait until all that was saved is on the disk, or has failed to get there: then `error` is set."""
+        """Wait until all that was saved is written or has failed to be written: then `error` is set."""
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting and not self._writing)
 
     def close(self) -> None:
-        """Write what is waiting, and end the thread."""
+        """Write the checkpoints that are still waiting, and end the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -88,15 +88,19 @@ class CheckpointStore:
                 write_snapshot(file, snapshot)
         if self._keep is None:
             return
-        # A run that went back to an older checkpoint finds later ones here, and those that it writes now are to stay.
+        # A run resumed from an older checkpoint finds later ones in the folder, and its own new ones must stay: only
+        # checkpoints up to the one just written are counted. Example: resumed at step 50, the file of step 100 still
+        # there, keep = 1. The file of step 60 stays, although that of step 100 is later.
         so_far = sorted(path for path in self._folder.glob(_PATTERN) if path <= newest)
         for old in so_far[: -self._keep]:
             old.unlink(missing_ok=True)
 
 
 def newest_snapshot(folder: Path, complaint: Callable[[str], None]) -> tuple[Path, Snapshot] | None:
-    """The newest whole checkpoint of a store's folder; None if there is none. complaint: called with a line for each
-    newer one that is not whole."""
+    """The newest complete checkpoint of a store's folder; None if there is none.
+
+    complaint: called with a line of text for each newer checkpoint that is damaged.
+    """
     for path in sorted(folder.glob(_PATTERN), reverse=True):
         try:
             return path, read_snapshot(path)

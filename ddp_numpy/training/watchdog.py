@@ -1,9 +1,14 @@
-"""Ends a job that has a dead, stopped or unreachable rank, and says which one it is and where.
+"""Ends a job in which a rank is dead, stopped or unreachable, and says which rank it is and on which host.
 
-A rank that waits in a sum can't say so: it waits inside the MPI library. So each rank has a thread that tells rank 0
-by UDP, ten times in a timeout, how many sums it has begun and ended, and rank 0's thread judges. Who says nothing is
-stopped or cut off; who has begun fewer sums than others wait in is stuck. A rank that hears nothing of rank 0 ends
-itself, as nobody else could end it.
+A rank that waits in a sum can't report it, because it waits inside the MPI library. So each rank has a watchdog thread.
+Ten times per timeout this thread tells rank 0 by UDP how many sums the rank has begun and how many have ended. Rank 0's
+thread judges:
+
+- A rank that sends nothing is stopped or cut off.
+- A rank that has begun fewer sums than the others is stuck, if the others wait too long. Example: ranks 0 and 1 have
+  begun 8 sums and ended 7, rank 2 has begun 7 and ended 7. Ranks 0 and 1 wait in sum 8, and rank 2 did not arrive.
+
+A rank that gets no answer from rank 0 ends itself, because no other process could end it.
 """
 
 import contextlib
@@ -23,21 +28,22 @@ if TYPE_CHECKING:
     from ddp_numpy.comm import Communicator
 
 _BEAT = struct.Struct("!16sIQQ")  # token, rank, sums begun, sums ended
-_ANSWER = struct.Struct("!16s?")  # token, whether the job ends
-_MEET_SECONDS = 3.0  # for a rank to reach rank 0 at the start
-_LAST_SECONDS = 1.0  # for all ranks to say where they stand before they end
-_LIFELINE = "DDP_NUMPY_LIFELINE"  # as launch.lifeline sets it
-_STATUS = 1  # of a job that is ended here
+_ANSWER = struct.Struct("!16s?")  # token, whether the job is to end
+_MEET_SECONDS = 3.0  # at the start, a rank tries for this long to reach rank 0
+_LAST_SECONDS = 1.0  # a rank that ends the job waits for this long, so that all ranks can print their stacks
+_LIFELINE = "DDP_NUMPY_LIFELINE"  # launch.lifeline sets it: `process number:descriptor`
+_STATUS = 1  # the exit status of a job that the watchdog ends
 
 Sums = tuple[int, int]
 """How many collective sums a rank has begun, and how many of them have ended."""
 
 
 class Watchdog:
-    """As a context, in which the ranks of a job are watched. One rank alone is not."""
+    """As a context: inside it the ranks of a job are watched. A job of one rank is not watched."""
 
     def __init__(self, comm: "Communicator", timeout: float, complaint: Callable[[str], None]) -> None:
-        """timeout: seconds that a rank may be silent or late; complaint: told, on rank 0, who can't be watched.
+        """timeout: seconds that a rank may be silent or late; complaint: called on rank 0 with a line that
+        names the ranks that can't be watched.
 
         Collective.
         """
@@ -69,7 +75,7 @@ class Watchdog:
             self._end = None
 
     def watch(self, sums: Callable[[], Sums]) -> None:
-        """Tell from now on what this gives."""
+        """From now on, report what `sums` returns."""
         if self._end is not None:
             self._end.sums = sums
 
@@ -82,7 +88,7 @@ class Watchdog:
 
 
 class _Thread(threading.Thread):
-    """What both sides have: a socket, this rank's sums, and an end."""
+    """What rank 0's thread and the other ranks' threads share: a socket, this rank's sums, and how to end."""
 
     def __init__(self, link: socket.socket, token: bytes, timeout: float, rank: int, hosts: list[str]) -> None:
         super().__init__(name="watchdog", daemon=True)
@@ -94,18 +100,18 @@ class _Thread(threading.Thread):
     def stop(self) -> None:
         """End the thread."""
         self._over.set()
-        self._link.sendto(b"", self._link.getsockname())  # which it may be waiting for
+        self._link.sendto(b"", self._link.getsockname())  # wakes the thread if it waits for a message
         if self.is_alive():
             self.join()
         self._link.close()
 
     def _slept(self) -> bool:
-        """Whether this process itself was stopped for a while, and so knows nothing of the others."""
+        """Whether this process was itself stopped for a while. It then can't know what the others did in that time."""
         before, self._awake_at = self._awake_at, time.monotonic()
         return self._awake_at - before > self._timeout / 2
 
     def _end_job(self, error: str | None) -> None:
-        """Say what is wrong and where this rank stands, and end this process; mpirun then ends all others."""
+        """Print the stacks of this rank and the error, and end this process. mpirun then ends all other ranks."""
         with tempfile.TemporaryFile("w+") as file:
             faulthandler.dump_traceback(file, all_threads=True)
             file.seek(0)
@@ -119,15 +125,18 @@ class _Thread(threading.Thread):
 
 
 def _tell_launcher() -> None:
-    """Let the launcher, if there is one, know that the job ends: an mpirun that has lost a host would wait for it."""
+    """Tell the launcher, if there is one, that the job is to end.
+
+    The launcher then makes sure that mpirun ends: an mpirun that has lost a host would wait for that host without end.
+    """
     process, _, descriptor = os.environ.get(_LIFELINE, "").partition(":")
-    if process == str(os.getpid()):  # and not of the rank that has started this process
+    if process == str(os.getpid()):  # otherwise a parent process is the rank, and the descriptor is not ours
         with contextlib.suppress(OSError):
-            os.write(int(descriptor), b"!")  # launch.lifeline's word for it
+            os.write(int(descriptor), b"!")  # in launch.lifeline this byte means: "I am ending the job"
 
 
 class _Judge(_Thread):
-    """Rank 0's: answers all others, and from `begin` on decides."""
+    """Rank 0's thread. It answers all other ranks. After `begin` it also decides whether the job is to end."""
 
     def __init__(self, link: socket.socket, token: bytes, timeout: float, hosts: list[str]) -> None:
         super().__init__(link, token, timeout, 0, hosts)
@@ -138,8 +147,9 @@ class _Judge(_Thread):
         self.start()
 
     def begin(self, ranks: list[int]) -> None:
-        """Expect to hear of these from now on."""
-        self._heard = dict.fromkeys(ranks, time.monotonic())  # a new one, as the thread may be looking through the old
+        """From now on, expect messages from these ranks."""
+        # A new dictionary, because the thread may be iterating over the old one.
+        self._heard = dict.fromkeys(ranks, time.monotonic())
 
     def run(self) -> None:
         while not self._over.is_set():
@@ -157,7 +167,7 @@ class _Judge(_Thread):
         try:
             data, address = self._link.recvfrom(_BEAT.size + 1)
             token, rank, *sums = _BEAT.unpack(data)
-        except (OSError, struct.error):  # nothing came, or nothing of ours
+        except (OSError, struct.error):  # no message came, or one that is not from our ranks
             return
         if not secrets.compare_digest(token, self._token):
             return
@@ -166,7 +176,7 @@ class _Judge(_Thread):
             self._heard[rank], self._addresses[rank], self._all_sums[rank] = time.monotonic(), address, tuple(sums)
 
     def _judge(self, now: float) -> str | None:
-        """What is wrong, if anything is."""
+        """The reason to end the job; None if all is well."""
         self._all_sums[0] = self.sums()
         if self._all_sums != self._moved[1]:
             self._moved = now, self._all_sums.copy()
@@ -188,7 +198,7 @@ class _Judge(_Thread):
 
 
 class _Reporter(_Thread):
-    """Any other rank's: tells rank 0 how far it is."""
+    """The thread of any other rank. It tells rank 0 how many sums the rank has begun and ended."""
 
     def __init__(
         self, link: socket.socket, token: bytes, timeout: float, rank: int, hosts: list[str], root: tuple[str, int]
@@ -197,7 +207,7 @@ class _Reporter(_Thread):
         self._root = root
 
     def reach(self) -> bool:
-        """Whether rank 0 answers; if so the thread is started."""
+        """Returns whether rank 0 answers. If it does, the thread is started."""
         end = time.monotonic() + _MEET_SECONDS
         while time.monotonic() < end:
             if self._tell() is not None:
@@ -218,11 +228,12 @@ class _Reporter(_Thread):
             if ends:
                 self._end_job(None)
             elif now - heard > self._timeout:
-                time.sleep(min(0.1 * self._rank, _LAST_SECONDS))  # the first to speak ends the others
+                # The first rank that ends makes mpirun end the others, so that not every rank prints this error.
+                time.sleep(min(0.1 * self._rank, _LAST_SECONDS))
                 self._end_job(f"{_names([0], self._hosts)} gave no sign of life for {self._timeout:g} s")
 
     def _tell(self) -> bool | None:
-        """Tell rank 0 how far this one is. Returns whether the job ends; None if there is no answer."""
+        """Send this rank's sums to rank 0. Returns whether the job is to end; None if rank 0 does not answer."""
         try:
             self._link.sendto(_BEAT.pack(self._token, self._rank, *self.sums()), self._root)
             token, ends = _ANSWER.unpack(self._link.recv(_ANSWER.size + 1))
@@ -233,4 +244,4 @@ class _Reporter(_Thread):
 
 def _names(ranks: list[int], hosts: list[str]) -> str:
     """ "rank 1 on a", "ranks 1 on a, 3 on b"."""
-    return f"rank{'s' * (len(ranks) > 1)} " + ", ".join(f"{rank} on {hosts[rank]}" for rank in ranks)
+    return ("ranks " if len(ranks) > 1 else "rank ") + ", ".join(f"{rank} on {hosts[rank]}" for rank in ranks)
