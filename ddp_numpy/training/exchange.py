@@ -40,11 +40,13 @@ class Exchange(Protocol):
     """How the rows' losses are counted, so that they add up in the way gradients do."""
     grads: Array
     """The gradient of the global batch (P,), after `sum`."""
+    riders: Array
+    """Numbers (k,) that `sum` replaces by their sums over ranks; they are written before it, and read after it."""
 
     def prepare(self, comm: Communicator, model: Sequential, batch_size: int, riders: int) -> None:
         """Make the memory for a model's gradients, and let the model write them there. Collective.
 
-        riders: how many numbers `sum` gets.
+        riders: how many there are to be.
         """
         ...
 
@@ -52,10 +54,10 @@ class Exchange(Protocol):
         """Add the gradients of the model's last backward, which took so many rows."""
         ...
 
-    def sum(self, riders: Array) -> Array:
-        """Fill `grads` with the sum of all that all ranks have added; returns the sums of the riders (k,). Collective.
+    def sum(self) -> None:
+        """Fill `grads` with the sum of all that all ranks have added, and `riders` with their sums. Collective.
 
-        They hold until the next step begins. If `not_finite` then names something, `grads` is worth nothing.
+        If `not_finite` then names something, `grads` is worth nothing.
         """
         ...
 
@@ -81,8 +83,8 @@ class FloatExchange:
     def prepare(self, comm: Communicator, model: Sequential, batch_size: int, riders: int) -> None:
         parameters = model.params.size
         self._vector = comm.summed_vector(parameters + riders, model.dtype)
-        self._sums = self._vector.array
-        self.grads, self._riders = self._sums[:parameters], self._sums[parameters:]
+        sums = self._vector.array
+        self.grads, self.riders = sums[:parameters], sums[parameters:]
         # A rank that has one piece per step lets the model write where it is summed.
         in_pieces = -(-batch_size // comm.size) > self.piece_rows and not model.joins_rows
         self._piece = np.zeros_like(self.grads) if in_pieces else self.grads
@@ -97,13 +99,11 @@ class FloatExchange:
             np.copyto(self.grads, self._piece)
         self._pieces += 1
 
-    def sum(self, riders: Array) -> Array:
+    def sum(self) -> None:
         if not self._pieces:
             self.grads.fill(0)
         self._pieces = 0
-        self._riders[...] = riders
         self._vector.sum()
-        return self._riders
 
     def not_finite(self, loss: float) -> str | None:
         if math.isfinite(loss + float(np.dot(self.grads, self.grads))):
@@ -141,9 +141,11 @@ class GridExchange:
         self._slices = model.parameter_slices()
         self._vector = comm.summed_vector(parameters + len(self._slices) + 1 + riders, np.int64)
         sums = self._vector.array
-        self._whole, self._tail = sums[:parameters], sums[parameters:]
-        # Behind the gradients: for each parameter how many shards had no place on the grid; the shards; the riders.
-        self._beyond, self._riders = self._tail[: len(self._slices)], self._tail[len(self._slices) + 1 :]
+        # One behind the other: the gradients; for each parameter, how many shards had no place on the grid; how many
+        # shards were added; the riders.
+        self._whole, self._beyond, self._count, self.riders = np.split(
+            sums, np.cumsum((parameters, len(self._slices), 1))
+        )
         self.grads, self._shard = np.empty(parameters, model.dtype), np.empty(parameters, model.dtype)
         model.attach_grads(self._shard)
         self._shifted = np.empty(parameters)
@@ -153,7 +155,7 @@ class GridExchange:
         assert self.micro_rows is not None
         for shard in range(-(-rows // self.micro_rows)):
             if not self._shards:
-                self._tail[...] = 0
+                self._beyond[...] = 0
             self._model.write_gradients(shard)
             shifted = self._shifted if self._shards else self._whole.view(np.float64)
             np.copyto(shifted, self._shard)  # on its own, as a sum of mixed types converts piece by piece
@@ -163,21 +165,19 @@ class GridExchange:
             self._shards += 1
             self._find_beyond(self._shard)
 
-    def sum(self, riders: Array) -> Array:
+    def sum(self) -> None:
         if not self._shards:
-            self._vector.array.fill(0)
-        self._tail[len(self._slices)] = self._shards
-        self._riders[...] = riders
+            self._whole.fill(0)
+            self._beyond.fill(0)
+        self._count[0] = self._shards
         self._shards = 0
         self._vector.sum()
         # Each shard has brought a shift along, and one is to stay. Integers wrap around: any number of them goes away.
-        shards = int(self._tail[len(self._slices)])
-        self._whole -= np.array((shards - 1) * _SHIFT_BITS % 2**64, np.uint64).view(np.int64)
+        self._whole -= np.array((int(self._count[0]) - 1) * _SHIFT_BITS % 2**64, np.uint64).view(np.int64)
         sums = self._whole.view(np.float64)
         sums -= _SHIFT
         np.copyto(self.grads, sums, casting="same_kind")
         self._find_beyond(self.grads)
-        return self._riders
 
     def not_finite(self, loss: float) -> str | None:
         names = [f"the gradient of {name}" for name, beyond in zip(self._slices, self._beyond, strict=True) if beyond]

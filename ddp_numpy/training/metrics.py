@@ -9,33 +9,36 @@ import numpy.typing as npt
 
 from ddp_numpy.nn import Array
 
+Counts = tuple[float, ...]
+"""Numbers that add up, as a tally makes them."""
+
 
 class Tally(Protocol):
     """Counts of rows as numbers that add up: over pieces of a batch, over steps and over ranks."""
 
-    width: int
-    """How many numbers they are."""
+    nothing: Counts
+    """The counts of no rows."""
     dtype: type[np.generic]
-    """In which they add up."""
+    """Of arrays in which they add up."""
 
-    def count(self, losses: Array, right: Array) -> Array:
-        """The numbers (width,) of rows with these losses (n,), in nats, of which some are classified right (n,)."""
+    def add(self, counts: Counts, losses: Array, right: Array) -> Counts:
+        """The counts with more rows: their losses (n,), in nats, and which are classified right (n,)."""
         ...
 
     def figures(self, sums: Array) -> Array:
-        """Loss, right rows and rows (3,), from numbers (width,) that were added up."""
+        """Loss, right rows and rows (3,), from counts as an array that was added up."""
         ...
 
 
 class FloatTally:
     """Loss, right rows and rows in floating point."""
 
-    width = 3
+    nothing: Counts = (0.0, 0, 0)
     dtype: type[np.generic] = np.float64
 
-    def count(self, losses: Array, right: Array) -> Array:
-        """(3,)."""
-        return np.array((losses.sum(), np.count_nonzero(right), len(right)), np.float64)
+    def add(self, counts: Counts, losses: Array, right: Array) -> Counts:
+        """Loss, right rows, rows."""
+        return counts[0] + float(np.add.reduce(losses)), counts[1] + np.count_nonzero(right), counts[2] + len(right)
 
     def figures(self, sums: Array) -> Array:
         """The same numbers."""
@@ -48,16 +51,17 @@ class GridTally:
     Four million losses below the limit of 2048 add up to less than 2^63 of these.
     """
 
-    width = 4
+    nothing: Counts = (0, 0, 0, 0)
     dtype: type[np.generic] = np.int64
     _limit, _grid = 2.0**11, 2.0**-30
 
-    def count(self, losses: Array, right: Array) -> npt.NDArray[np.int64]:
-        """The loss in multiples of 2^-30, right rows, rows, and how many rows have a loss beyond the limit (4,)."""
+    def add(self, counts: Counts, losses: Array, right: Array) -> Counts:
+        """The loss in multiples of 2^-30, right rows, rows, and how many rows have a loss beyond the limit."""
         fits = losses < self._limit
         multiples = np.rint(np.where(fits, losses, 0) / np.float64(self._grid)).astype(np.int64)
-        rows = len(losses)
-        return np.array((multiples.sum(), np.count_nonzero(right), rows, rows - np.count_nonzero(fits)), np.int64)
+        rows, beyond = len(losses), len(losses) - np.count_nonzero(fits)
+        more: Counts = (int(multiples.sum()), np.count_nonzero(right), rows, beyond)
+        return tuple(a + b for a, b in zip(counts, more, strict=True))
 
     def figures(self, sums: npt.NDArray[Any]) -> Array:
         """The loss is not a number if it was beyond the limit in some row."""

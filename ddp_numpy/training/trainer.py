@@ -79,7 +79,8 @@ class Trainer:
         self._prepared = True
         model.input_divisor = train.divisor
         self.loss = SoftmaxCrossEntropy(train.classes, model.dtype)
-        self.exchange.prepare(self.comm, model, self.batch_size, riders=self.exchange.tally.width + 1)
+        # The counts of rows, and whether to stop.
+        self.exchange.prepare(self.comm, model, self.batch_size, riders=len(self.exchange.tally.nothing) + 1)
         self._context.sum_rows = self.exchange.sum_rows
         self.optimizer.prepare(model.params, model.parameter_slices())
         self.replica_check.prepare(self.comm, self._replicated())
@@ -183,19 +184,19 @@ class Trainer:
     def train_step(self, reader: Reader, batch: Array) -> None:
         """One update from the rows of a global batch, given by their numbers (b,); this rank takes its share."""
         exchange, tally = self.exchange, self.exchange.tally
-        counts = np.zeros(tally.width + 1, tally.dtype)  # with a place for the wish to stop
+        counts = tally.nothing
         for first, rows in self._pieces(batch, len(batch) if self.model.joins_rows else exchange.piece_rows):
             X, y = self._read(reader, rows)
             context = self._of_these_rows(first, len(rows), len(batch))
             losses, right = self.loss.forward(self.model.forward(X, context), y, len(rows))
             self.model.backward(self.loss.backward(len(batch)))
             exchange.add_gradients(len(rows))
-            counts[:-1] += tally.count(losses, right)
-        counts[-1] = self.stop
+            counts = tally.add(counts, losses, right)
+        exchange.riders[...] = *counts, self.stop
         self.sums_begun += 1
-        sums = exchange.sum(counts)
+        exchange.sum()
         self.sums_ended += 1
-        self.sums, self.stopping = tally.figures(sums[:-1]), bool(sums[-1])
+        self.sums, self.stopping = tally.figures(exchange.riders[:-1]), bool(exchange.riders[-1])
         self._check_and_clip()
         self.optimizer.step(self.model.params, exchange.grads)
 
@@ -221,24 +222,29 @@ class Trainer:
     def evaluate(self, data: Dataset) -> Array:
         """Loss, correct and rows, summed over all rows and ranks: no row is padded in or counted twice."""
         reader, tally = Reader(data, self.model.dtype), self.exchange.tally
-        sums = np.zeros(tally.width, tally.dtype)
+        counts = tally.nothing
         for _, rows in self._pieces(np.arange(len(data)), _EVALUATE_ROWS):
             X, y = self._read(reader, rows)
-            sums += tally.count(*self.loss.forward(self.model.forward(X, EVALUATION), y, len(rows)))
+            counts = tally.add(counts, *self.loss.forward(self.model.forward(X, EVALUATION), y, len(rows)))
+        sums = np.array(counts, tally.dtype)
         self.comm.allreduce_(sums)
         return tally.figures(sums)
 
     def _pieces(self, rows: Array, most: int) -> Iterator[tuple[int, Array]]:
         """This rank's share of some rows, a piece at a time: of at most so many rows, but at least one micro-shard.
 
-        With each piece comes the place of its first row among the rows. A rank whose share is empty gets one empty
+        With each piece comes the place of its first row among the rows. A rank whose share is empty takes one empty
         piece, so that all ranks call the layers.
         """
         unit = self.exchange.micro_rows or 1
-        mine = share(-(-len(rows) // unit), self.comm.rank, self.comm.size)
-        start, stop = mine.start * unit, min(mine.stop * unit, len(rows))
-        for first in range(start, max(stop, start + 1), max(1, most // unit) * unit):
-            yield first, rows[first : min(first + max(1, most // unit) * unit, stop)]
+        units = share(-(-len(rows) // unit), self.comm.rank, self.comm.size)
+        start, stop = units.start * unit, units.stop * unit
+        mine, length = rows[start:stop], max(1, most // unit) * unit
+        if len(mine) <= length:
+            yield start, mine
+            return
+        for first in range(0, len(mine), length):
+            yield start + first, mine[first : first + length]
 
     def _read(self, reader: Reader, rows: Array) -> tuple[Array, Array]:
         """X and y of the rows; in micro-shards if need be, a short last one filled up with some of the rows again."""
