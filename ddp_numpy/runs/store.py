@@ -49,7 +49,7 @@ class CheckpointStore:
             self.flush()
 
     def flush(self) -> None:
-        """Wait until all that was saved is written or has failed to be written: then `error` is set."""
+        """Wait until the thread has tried to write all that was saved. If the last write failed, `error` is set."""
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting and not self._writing)
 
