@@ -59,9 +59,13 @@ class GridTally:
         """The loss in multiples of 2^-30, right rows, rows, and how many rows have a loss beyond the limit."""
         fits = losses < self._limit
         multiples = np.rint(np.where(fits, losses, 0) / np.float64(self._grid)).astype(np.int64)
-        rows, beyond = len(losses), len(losses) - np.count_nonzero(fits)
-        more: Counts = (int(multiples.sum()), np.count_nonzero(right), rows, beyond)
-        return tuple(a + b for a, b in zip(counts, more, strict=True))
+        loss, right_rows, rows, beyond = counts
+        return (
+            loss + int(multiples.sum()),
+            right_rows + np.count_nonzero(right),
+            rows + len(losses),
+            beyond + len(losses) - np.count_nonzero(fits),
+        )
 
     def figures(self, sums: npt.NDArray[Any]) -> Array:
         """The loss is not a number if it was beyond the limit in some row."""
