@@ -63,6 +63,8 @@ def _read_part(path: Path, label_column: str | None, part: int, parts: int) -> t
         text = _header_and_lines(path, part, parts)
         if b'"' in text:  # a line end inside quotes would be cut like any other
             return None
+        if text.count(b"\r") != text.count(b"\r\n"):  # pandas ends a line at \r alone, and the parts are cut at \n
+            return None
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(io.BytesIO(text), index_col=False, low_memory=False)

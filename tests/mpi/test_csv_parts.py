@@ -32,6 +32,7 @@ CHANGES = {  # the change of one row, and whether rank 0 has to read the file al
     "fractions": ((ROWS - 7, "2," + ",".join(["0.1"] * 28)), False),  # float32, by one row of the last part
     "too large": ((5, "1," + ",".join(["9007199254740993"] * 28)), True),  # not the same in float64
     "quoted": ((ROWS // 2, '1,"7",' + ",".join(["3"] * 27)), True),
+    "ends of lines as on old Macs": (None, True),  # \r alone, which pandas takes, and at which no part can be cut
 }
 
 
@@ -44,7 +45,9 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[int | None, Loaded]
     """What jobs of every number of ranks found in the files, each of them in all. None: without mpirun."""
     folder = tmp_path_factory.mktemp("csv")
     for name, (change, _) in CHANGES.items():
-        write(folder / f"{name}.csv", WHOLE_HEADER, WHOLE, change)
+        path = write(folder / f"{name}.csv", WHOLE_HEADER, WHOLE, change)
+        if "ends of lines" in name:
+            path.write_bytes(path.read_bytes().replace(b"\n", b"\r"))
     for elsewhere in ("empty", "other"):
         (folder / elsewhere).mkdir()
     write(folder / "other" / "whole.csv", WHOLE_HEADER, WHOLE, (3, "0" + ",0" * 28))
