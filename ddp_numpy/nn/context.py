@@ -24,7 +24,10 @@ class Context:
     first_row: int = 0
     """The number of the first of these rows in its global batch."""
     rows: int = 0
-    """How many rows these are. If micro-shards are filled up, those behind so many do not count."""
+    """How many rows these are. A micro-shard may be filled up with rows behind these, which do not count.
+
+    Their dY is 0, and a layer must leave their dX at 0: then they change no gradient, whatever rows they are.
+    """
     global_rows: int = 0
     """How many rows the global batch has."""
     sum_rows: Callable[[Array], Array] = lambda partial: partial

@@ -185,7 +185,7 @@ class Trainer:
         """One update from the rows of a global batch, given by their numbers (b,); this rank takes its share."""
         exchange, tally = self.exchange, self.exchange.tally
         counts = tally.nothing
-        for first, rows in self._pieces(batch, len(batch) if self.model.joins_rows else exchange.piece_rows):
+        for first, rows in self._pieces(batch, None if self.model.joins_rows else exchange.piece_rows):
             X, y = self._read(reader, rows)
             context = self._of_these_rows(first, len(rows), len(batch))
             losses, right = self.loss.forward(self.model.forward(X, context), y, len(rows))
@@ -230,19 +230,21 @@ class Trainer:
         self.comm.allreduce_(sums)
         return tally.figures(sums)
 
-    def _pieces(self, rows: Array, most: int) -> Iterator[tuple[int, Array]]:
-        """This rank's share of some rows, a piece at a time: of at most so many rows, but at least one micro-shard.
+    def _pieces(self, rows: Array, most: int | None) -> Iterator[tuple[int, Array]]:
+        """This rank's share of some rows, a piece at a time.
 
-        With each piece comes the place of its first row among the rows. A rank whose share is empty takes one empty
-        piece, so that all ranks call the layers.
+        most: how many rows a piece may have, but at least one micro-shard; None: all. With each comes the place of
+        its first row among the rows. A rank whose share is empty takes one empty piece, so that all ranks call the
+        layers.
         """
         unit = self.exchange.micro_rows or 1
         units = share(-(-len(rows) // unit), self.comm.rank, self.comm.size)
         start, stop = units.start * unit, units.stop * unit
-        mine, length = rows[start:stop], max(1, most // unit) * unit
-        if len(mine) <= length:
+        mine = rows[start:stop]
+        if most is None or len(mine) <= most:
             yield start, mine
             return
+        length = max(1, most // unit) * unit
         for first in range(0, len(mine), length):
             yield start + first, mine[first : first + length]
 

@@ -59,17 +59,21 @@ class Centred(Layer):
         return X - mean
 
     def backward(self, dY, input_gradient=True):  # type: ignore[no-untyped-def]
-        return dY - self._mean(dY)
+        return self._counted(dY - self._mean(dY))
 
     def _mean(self, X):  # type: ignore[no-untyped-def]
+        return self._context.sum_rows(self._counted(X).sum(axis=-2)) / self._context.global_rows
+
+    def _counted(self, X):  # type: ignore[no-untyped-def]
+        """X with zeros in place of rows that only fill a micro-shard up."""
         counted = X.copy()
-        counted.reshape(-1, X.shape[-1])[self._context.rows :] = 0  # that only fill a micro-shard up
-        return self._context.sum_rows(counted.sum(axis=-2)) / self._context.global_rows
+        counted.reshape(-1, X.shape[-1])[self._context.rows :] = 0
+        return counted
 
 
 if __name__ == "__main__":
     comm = world()
-    X, y = classified_rows(203)  # in batches of 40, with a last one of 3 rows
+    X, y = classified_rows(206)  # in batches of 40, with a last one of 6 rows: one and a half micro-shards
     data = Dataset(X, y, classes=4, divisor=255.0)
     model = Sequential(Dense(8), Noise(), Centred(), ReLU(), Dense(4), dtype=np.float64)
     exchange = GridExchange(micro_rows=4) if sys.argv[2] == "grid" else FloatExchange()
