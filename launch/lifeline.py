@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 _LAUNCHER = "DDP_NUMPY_LAUNCHER"  # tells the ranks where the launcher is: `address,address…:port:token`
 _LIFELINE = "DDP_NUMPY_LIFELINE"  # tells a rank's modules where to write _ENDING: `process number:descriptor`
-_ENDING, _DONE = b"!", b"."  # a rank sends: "I am ending the job"; "my module is done"
+_ENDING, _FAILED, _DONE = b"!", b"?", b"."  # a rank sends: "I am ending the job"; "my module failed"; "it is done"
 _SIOCGIFADDR = 0x8915  # Linux's request for the address of a network interface
 _REACH_SECONDS = 1.0  # a rank tries for this long to reach the launcher
 _LONGEST = 1024  # a rank may send this many bytes in all
@@ -48,11 +48,11 @@ class Lifelines:
         self._first: Rank | None = None
         self._some_died = threading.Event()
         self._act: Callable[[], None] = lambda: None
-        self._late = threading.Timer(_GRACE_SECONDS, lambda: self._act())
+        self._late = threading.Timer(_GRACE_SECONDS, self._end)
         self._late.daemon = True
         self._thread = threading.Thread(target=self._listen, name="lifelines", daemon=True)
         self.ending = threading.Event()
-        """Set when a rank has said that it is ending the job."""
+        """Set when a rank has said that it is ending the job, or when the launcher ends it because a rank failed."""
 
     @property
     def env(self) -> dict[str, str]:
@@ -60,7 +60,10 @@ class Lifelines:
         return {_LAUNCHER: f"{','.join(_addresses())}:{self._listener.getsockname()[1]}:{self._token}"}
 
     def when_ending(self, act: Callable[[], None]) -> None:
-        """Call `act`, in a thread, _GRACE_SECONDS after a rank has said that it is ending the job."""
+        """Call `act`, in a thread, _GRACE_SECONDS after a rank has said that it ends the job or that its module failed.
+
+        mpirun has usually ended by then.
+        """
         self._act = act
 
     def first_dead(self) -> Rank | None:
@@ -117,10 +120,15 @@ class Lifelines:
         if whole and not data and _DONE not in words and self._first is None:
             self._first = Rank(*rank)
             self._some_died.set()
-        if _ENDING in words and not self.ending.is_set():
+        if _ENDING in words:
             self.ending.set()
+        if (_ENDING in words or _FAILED in words) and self._late.ident is None:
             self._late.start()
         return bool(data)
+
+    def _end(self) -> None:
+        self.ending.set()
+        self._act()
 
 
 @contextlib.contextmanager
@@ -141,8 +149,8 @@ def held(rank: str) -> Iterator[None]:
         try:
             yield
         except Exception:
-            # MPICH's mpirun lets the others wait without end for one that fails before it has joined them.
-            _say(connection, _ENDING)
+            # If this rank failed before it had met the others, MPICH's mpirun would let them wait without end.
+            _say(connection, _FAILED)
             raise
         finally:
             del os.environ[_LIFELINE]

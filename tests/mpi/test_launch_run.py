@@ -83,6 +83,13 @@ def test_the_exit_status_is_the_jobs(folder: Path) -> None:
         assert launch("run", "-n", "2", "-m", "end", str(status), cwd=folder).status == status
 
 
+def test_a_mistake_that_a_script_meets_keeps_its_status(folder: Path) -> None:
+    (folder / "wrong.py").write_text("from ddp_numpy import load_data, world\nload_data('gone.csv', world())\n")
+    job = launch("run", "-n", "2", "-m", "wrong", cwd=folder)
+    assert job.status == 2, job.err
+    assert job.err.startswith("error: gone.csv: no such file")
+
+
 def test_errors_carry_rank_and_host(folder: Path) -> None:
     (folder / "fail.py").write_text(RANK_1_FAILS)
     job = launch("run", "-n", "3", "-m", "fail", cwd=folder)
