@@ -50,21 +50,21 @@ class Start:
             return
         facts = self.snapshot.facts
         changed = settings.changed(facts["options"])
-        changed += [
-            f"{name} was {before}, now {now}"
-            for name, now in identity.items()
-            # Versions that kept no description of the model kept a model that --hidden describes.
-            if (before := facts["trajectory"][name]) != now and not (name == "model" and isinstance(before, str))
-        ]
+        for name, now in identity.items():
+            before = facts["trajectory"][name]
+            # Versions before this one kept a model's words, not its description. --hidden says what model it was.
+            in_words = name == "model" and isinstance(before, str)
+            if before != now and not in_words:
+                changed.append(f"{name} was {before}, now {now}")
         if changed:
             raise InputError(f"{self.path}: can't go on with other settings: {'; '.join(changed)}")
         epochs, begun = settings.training.epochs, self.snapshot.epoch + (self.snapshot.step > 0)
         if epochs < begun:
             raise InputError(f"{self.path}: is in epoch {begun} already; raise --epochs from {epochs}")
-        now = blas()[0]
-        if settings.training.reproducible and facts["blas"] != now:
+        library = blas()[0]
+        if settings.training.reproducible and facts["blas"] != library:
             complaint(
-                f"{self.path}: made with {facts['blas']}, and now it is {now}: the last bits may not be those that the "
+                f"{self.path}: made with {facts['blas']}, and now it is {library}: the last bits may not be those that the "
                 "run would have had; OPENBLAS_CORETYPE chooses OpenBLAS's kernel"
             )
 
