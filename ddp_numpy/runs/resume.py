@@ -64,8 +64,8 @@ class Start:
         library = blas()[0]
         if settings.training.reproducible and facts["blas"] != library:
             complaint(
-                f"{self.path}: made with {facts['blas']}, and now it is {library}: the last bits may not be those that the "
-                "run would have had; OPENBLAS_CORETYPE chooses OpenBLAS's kernel"
+                f"{self.path}: made with {facts['blas']}, and now it is {library}: the last bits may not be those "
+                "that the run would have had; OPENBLAS_CORETYPE chooses OpenBLAS's kernel"
             )
 
 
