@@ -50,7 +50,7 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
     env = {**os.environ, "SLURM_CONF": str(configuration)}
     pid_files = [folder / "slurmctld.pid", folder / "slurmd-n1.pid", folder / "slurmd-n2.pid"]
     try:
-        if not any(process.name() == "munged" for process in psutil.process_iter()):
+        if not any(process.info["name"] == "munged" for process in psutil.process_iter(["name"])):
             subprocess.run(["install", "-d", "-o", "munge", "-g", "munge", "/run/munge"], check=True)
             subprocess.run(["su", "-s", "/bin/sh", "munge", "-c", "munged"], check=True)
             pid_files.append(Path("/run/munge/munged.pid"))
