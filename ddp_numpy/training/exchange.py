@@ -1,7 +1,8 @@
-"""How ranks make the gradient of the global batch: each adds its own pieces up, and one collective adds up all ranks'.
+"""How the ranks make the gradient of the global batch.
 
-With the gradients travel a few riders: numbers that somebody else wants summed over ranks in the same step, such as
-the loss. An exchange neither knows nor cares what they mean.
+Each rank adds up the gradients of its own pieces of the batch. Then one collective sum adds up the vectors of all
+ranks. A few more numbers, the riders, travel in the same vector: the trainer wants them summed in the same step, the
+loss for example. The exchange does not know what they mean.
 """
 
 import math
@@ -15,11 +16,11 @@ from ddp_numpy.training.metrics import FloatTally, GridTally, Tally
 
 _PIECE_ROWS = 256  # rows that a rank takes through the layers at a time: more don't fit into its cache
 
-# How a float becomes a whole number of 2^-40 by one addition. A float64 has 52 bits behind the point of its leading 1,
-# so from 2^12 to 2^13 the last of them counts 2^-40: these floats are the multiples of 2^-40, and the bits of two
-# neighbours, read as integers, differ by 1. Adding 1.5 * 2^12 = 6144 to a number x between -2048 and 2048 gives a float
-# between 2^12 and 2^13. So the sum is rounded to a multiple of 2^-40, and as an integer it is
-# (bits of 6144.0) + (how many times 2^-40 goes into x). Example, x = 0.5:
+# One addition turns a float into a whole number of 2^-40. A float64 has 52 bits behind its leading 1. From 2^12 to
+# 2^13 the last of these bits is worth 2^-40, so the floats there are the multiples of 2^-40. If the bits of two
+# neighbours are read as integers, they differ by 1. Adding 1.5 * 2^12 = 6144 to a number x between -2048 and 2048 gives
+# a float between 2^12 and 2^13. So the sum is rounded to a multiple of 2^-40, and its bits are, as an integer,
+# (the bits of 6144.0) + (how many times 2^-40 goes into x). Example for x = 0.5:
 #   (np.float64(0.5) + 6144).view(np.int64) - np.float64(6144).view(np.int64) == 2**39 == 0.5 / 2**-40
 _SHIFT = 1.5 * 2**12
 _SHIFT_BITS = int(np.float64(_SHIFT).view(np.int64))

@@ -1,4 +1,4 @@
-"""What is counted of rows, how ranks add it up, and what an epoch came to."""
+"""What is counted of the rows, how the ranks add it up, and the figures of an epoch."""
 
 import dataclasses
 import math

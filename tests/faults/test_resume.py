@@ -1,4 +1,4 @@
-"""A run that is stopped and gone on with ends where it would have ended."""
+"""A run that is stopped and resumed ends where it would have ended."""
 
 import functools
 import json
