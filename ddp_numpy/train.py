@@ -14,6 +14,7 @@ from ddp_numpy.optim import SGD
 from ddp_numpy.runs.folder import NoRecord, RunFolder
 from ddp_numpy.runs.report import Report
 from ddp_numpy.runs.resume import Start, find_start, identity
+from ddp_numpy.runs.snapshot import Snapshot
 from ddp_numpy.settings import Settings
 from ddp_numpy.training.exchange import FloatExchange, GridExchange
 from ddp_numpy.training.replicas import ReplicaCheck
@@ -106,8 +107,8 @@ def begin(
             if warning := trainer.idle_ranks():
                 report.warning(warning)
     if comm.broadcast(start.snapshot is not None):
-        snapshot = start.snapshot  # rank 0's counts
-        trainer.restore(*((snapshot.epoch, snapshot.step, snapshot.arrays) if snapshot else (0, 0, {})))
+        snapshot = start.snapshot or Snapshot(0, 0, {})  # rank 0's counts
+        trainer.restore(snapshot.epoch, snapshot.step, snapshot.arrays)
     with comm.together():
         if comm.rank == 0:
             record = RunFolder(start, settings, common, report.warning)

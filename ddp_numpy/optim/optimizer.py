@@ -68,7 +68,7 @@ class Optimizer(abc.ABC):
     def update(self, params: Array, grads: Array, state: Mapping[str, Array], hyper: Mapping[str, float]) -> None:
         """Update a run of the parameters, (n,), in place; may use its gradients up.
 
-        state: of the vectors in `state` the same run; arrays of other shapes are left out.
+        state: the vectors (P,) of `self.state`, cut to the same run. Arrays of other shapes are in `self.state` alone.
         """
 
     def step(self, params: Array, grads: Array, runs: Sequence[slice] | None = None) -> None:
