@@ -99,12 +99,10 @@ class Sequential:
 
     def parameter_slices(self) -> dict[str, slice]:
         """By names for people, like "W of layer 1 (Dense)", where in `params` and `grads` each array lies."""
-        slices, start = {}, 0
-        for layer, name, shape in self._parameters:
-            stop = start + math.prod(shape)
-            slices[f"{name} of layer {layer.number} ({type(layer).__name__})"] = slice(start, stop)
-            start = stop
-        return slices
+        return {
+            f"{name} of layer {layer.number} ({type(layer).__name__})": part
+            for (layer, name, _), part in zip(self._parameters, _places(self._parameters), strict=True)
+        }
 
     def description(self) -> dict[str, Any]:
         """The built model without its numbers, as JSON can hold it: two models are alike if these are equal."""
@@ -122,8 +120,14 @@ class Sequential:
 
 def _views(arrays: list[tuple[Layer, str, Shape]], memory: Array) -> Iterator[tuple[Layer, str, Array]]:
     """Each layer's array as a view into a vector in which all of them lie one behind the other."""
+    for (layer, name, shape), part in zip(arrays, _places(arrays), strict=True):
+        yield layer, name, memory[part].reshape(shape)
+
+
+def _places(arrays: list[tuple[Layer, str, Shape]]) -> Iterator[slice]:
+    """Where each array lies in that vector."""
     start = 0
-    for layer, name, shape in arrays:
+    for _, _, shape in arrays:
         stop = start + math.prod(shape)
-        yield layer, name, memory[start:stop].reshape(shape)
+        yield slice(start, stop)
         start = stop

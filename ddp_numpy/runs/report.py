@@ -26,7 +26,7 @@ class Report:
         """visible: True on rank 0, unless it is to be quiet; launched: whether an mpirun passes the output on.
 
         Some mpiruns give their ranks a terminal even if mpirun's own output goes to a file, so a rank can't find out
-        whether a terminal shows its output in the end. Under mpirun the user says so by setting FORCE_COLOR.
+        whether a terminal shows its output in the end. FORCE_COLOR tells it: the launcher sets it, or the user.
         """
         self.visible = visible
         if visible:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ddp_numpy.comm import Communicator
 from ddp_numpy.nn import Array, Sequential
-from ddp_numpy.training.metrics import FloatTally, GridTally, Tally
+from ddp_numpy.training.metrics import GRID_LIMIT, FloatTally, GridTally, Tally
 
 _PIECE_ROWS = 256  # rows that a rank takes through the layers at a time: more don't fit into its cache
 
@@ -24,7 +24,6 @@ _PIECE_ROWS = 256  # rows that a rank takes through the layers at a time: more d
 #   (np.float64(0.5) + 6144).view(np.int64) - np.float64(6144).view(np.int64) == 2**39 == 0.5 / 2**-40
 _SHIFT = 1.5 * 2**12
 _SHIFT_BITS = int(np.float64(_SHIFT).view(np.int64))
-_LIMIT = 2.0**11
 
 
 class Exchange(Protocol):
@@ -184,11 +183,13 @@ class GridExchange:
         names = [f"the gradient of {name}" for name, beyond in zip(self._slices, self._beyond, strict=True) if beyond]
         if not math.isfinite(loss):
             names.append("the loss")
-        return f"{names[0]} is not a finite number below {_LIMIT:g}, the most that adds up exactly," if names else None
+        if not names:
+            return None
+        return f"{names[0]} is not a finite number below {GRID_LIMIT:g}, the most that adds up exactly,"
 
     def sum_rows(self, partial: Array) -> Array:
         # A sum without a place on the grid makes the total not a number, and so the loss, which is then named.
-        fits = np.abs(partial) < _LIMIT
+        fits = np.abs(partial) < GRID_LIMIT
         shifted = np.where(fits, partial, 0).astype(np.float64) + _SHIFT
         totals = np.stack([(shifted.view(np.int64) - _SHIFT_BITS).sum(axis=0), (~fits).sum(axis=0)])
         self._comm.allreduce_(totals)
@@ -200,8 +201,8 @@ class GridExchange:
     def _find_beyond(self, gradient: Array) -> None:
         """Note the parameters of which a component has no place on the grid."""
         # Written so that it is true of what is not a number. The quick look at all is the usual case.
-        if not np.dot(gradient, gradient) < _LIMIT**2:
-            self._beyond += [not np.abs(gradient[part]).max() < _LIMIT for part in self._slices.values()]
+        if not np.dot(gradient, gradient) < GRID_LIMIT**2:
+            self._beyond += [not np.abs(gradient[part]).max() < GRID_LIMIT for part in self._slices.values()]
 
 
 def default_micro_rows(batch_size: int) -> int:

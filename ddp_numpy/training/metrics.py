@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 from ddp_numpy.nn import Array
 
+GRID_LIMIT = 2.0**11
+"""Below it lie, in absolute value, the losses and gradients that add up exactly."""
+
 Counts = tuple[float, ...]
 """Numbers that add up, as a tally makes them."""
 
@@ -53,11 +56,11 @@ class GridTally:
 
     nothing: Counts = (0, 0, 0, 0)
     dtype: type[np.generic] = np.int64
-    _limit, _grid = 2.0**11, 2.0**-30
+    _grid = 2.0**-30
 
     def add(self, counts: Counts, losses: Array, right: Array) -> Counts:
         """The loss in multiples of 2^-30, right rows, rows, and how many rows have a loss beyond the limit."""
-        fits = losses < self._limit
+        fits = losses < GRID_LIMIT
         multiples = np.rint(np.where(fits, losses, 0) / np.float64(self._grid)).astype(np.int64)
         loss, right_rows, rows, beyond = counts
         return (
