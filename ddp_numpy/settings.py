@@ -6,6 +6,7 @@ and of config.toml, what a resumed run may change and what its checkpoint brings
 """
 
 import dataclasses
+import html
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -204,7 +205,7 @@ def reference() -> str:
         lines += ["", f"## {kind.__name__}", "", "| option | TOML key | default | range | meaning | on resume |"]
         lines.append("| --- | --- | --- | --- | --- | --- |")
         for declared in kind.options():
-            default = declared.shown_default or ""
+            default = html.escape(declared.shown_default or "")  # <time> is no tag
             if declared.default is not None:
                 default = f"`{json.dumps(declared.record(declared.default))}`"  # as TOML has it, too
             words = [allowed(declared.type), declared.help, declared.change.value]

@@ -18,6 +18,10 @@ def test_the_reference_table_is_that_of_the_documentation() -> None:
     assert written == reference(), "python -m ddp_numpy.settings > docs/options.md"
 
 
+def test_the_reference_table_shows_words_in_angle_brackets() -> None:
+    assert "| runs/&lt;time&gt; |" in reference(), "Markdown takes <time> for a tag, and shows nothing"
+
+
 def test_settings_are_typed() -> None:
     settings = Settings(training=Training(batch_size=128, lr=0.5), output=Output(out=Path("a")))
     assert settings.training.batch_size == 128
