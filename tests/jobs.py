@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 MARK = "DDP_NUMPY_TEST_JOB"
-JOB_SECONDS = 180  # for a job that hangs, and not for one on a machine that has other things to do
+JOB_SECONDS = 180  # a job that takes longer hangs; on a busy machine a job takes less
 _GONE_SECONDS = 10  # how long processes may take to vanish after mpirun has ended
 
 
@@ -30,8 +30,8 @@ STAY = (
     "sys.stdout.write(f'rank {comm.rank} of {comm.size}\\n')\nsys.stdout.flush()\n"
     "while True:\n    comm.agree(None)\n    time.sleep(0.02)\n"
 )
-# Starts the command that follows so that a hangup ends it. Tests that were started by nohup(1) ignore hangups, and
-# what they start would inherit that.
+# Starts the command in its arguments, and lets a hangup end it. If nohup(1) started the tests, they ignore hangups, and
+# each process that they start would ignore them too.
 HANGUP_ENDS = (
     "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
 )

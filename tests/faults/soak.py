@@ -31,10 +31,11 @@ _SHARED_MEMORY = Path("/dev/shm")
 
 
 class Job:
-    """A launched job of some ranks, restarted once if it dies. What it leaves in shared memory is told from others'.
+    """A launched job of some ranks, restarted once if it dies.
 
-    MPI's libraries give their files in shared memory names that don't tell whose they are, and of a file that is left
-    nobody can see any more who made it. So the job runs where a folder of its own lies over the host's shared memory.
+    The MPI libraries make files in shared memory. Neither the name of such a file nor a file that was left behind tells
+    which job made it. So the job gets a folder of its own, which lies over the host's shared memory: whatever is left
+    in the folder is the job's.
     """
 
     def __init__(self, ranks: int, folder: Path) -> None:
@@ -52,7 +53,7 @@ class Job:
         )
 
     def kill_rank(self, rank: int) -> bool:
-        """Kill -9 a rank in whatever it does; False if it is not there (any more, or yet)."""
+        """Kill -9 a rank, whatever it is doing. Returns False if the rank has not started yet, or has ended."""
         process = rank_of(self.mark, rank)
         with contextlib.suppress(psutil.NoSuchProcess):
             return process is not None and _kill_surely(process)
@@ -108,7 +109,7 @@ def soak(kills: int, seed: int, ranks: int) -> list[str]:
             killed_at = time.monotonic()
             problem, said = job.end()
             if not killed and problem is None:  # it was not there: this one is not counted
-                whole_seconds = time.monotonic() - job.start  # for the machine may have more or less to do than before
+                whole_seconds = time.monotonic() - job.start  # the machine may be busier or quieter than before
                 continue
             done += 1
             seconds.append(time.monotonic() - killed_at)
@@ -130,9 +131,10 @@ def soak(kills: int, seed: int, ranks: int) -> list[str]:
 
 
 def _kill_surely(process: psutil.Process) -> bool:
-    """Kill -9 a process; False if it ended by itself before.
+    """Kill -9 a process. Returns False if the process ended by itself before.
 
-    A process that is about to end ignores the signal, and nobody is told. So it is stopped first: then it can't end.
+    If a process is about to end, the signal has no effect, and the sender is not told. So the process is stopped first:
+    a stopped process can't end by itself.
     """
     process.suspend()
     while (status := process.status()) != psutil.STATUS_STOPPED:
@@ -145,7 +147,7 @@ def _kill_surely(process: psutil.Process) -> bool:
 
 @functools.cache
 def memory_of_its_own() -> bool:
-    """Whether a job can have shared memory of its own here: that takes root, or a kernel that lets users be root."""
+    """Whether a job can have its own shared memory here. This needs root, or a kernel with user namespaces."""
     if not _SHARED_MEMORY.exists() or not shutil.which("unshare"):
         return False
     folder = _folder_in_shared_memory()
@@ -157,12 +159,12 @@ def memory_of_its_own() -> bool:
 
 
 def _folder_in_shared_memory() -> Path:
-    """A new one, for which its maker is to care."""
+    """Make a folder in the host's shared memory. The caller removes it."""
     return Path(tempfile.mkdtemp(prefix="ddp_numpy_soak_", dir=_SHARED_MEMORY))
 
 
 def _with_shared_memory(folder: Path) -> list[str]:
-    """The begin of a command whose process, and all that it starts, have this folder for the host's shared memory."""
+    """The beginning of a command. Its process, and all that it starts, see the folder in place of shared memory."""
     as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     mount = f'mount --bind "$0" {_SHARED_MEMORY} && exec "$@"'
     return ["unshare", "--mount", *as_root, "sh", "-c", mount, str(folder)]

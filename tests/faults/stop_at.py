@@ -19,7 +19,7 @@ train_step = Trainer.train_step
 
 
 def wait_for_checkpoint(number: int) -> None:
-    """Wait until rank 0 has written down what so many steps came to."""
+    """Wait until rank 0 has written the checkpoint of this step."""
     folder = Path(sys.argv[sys.argv.index("--out") + 1], "checkpoints")
     deadline = time.monotonic() + 60
     while not (folder / f"step-{number:010d}.npz").exists():
