@@ -183,8 +183,8 @@ class _Judge(_Thread):
         latest = max(begun for begun, _ in self._all_sums.values())
         late = [rank for rank, (begun, _) in sorted(self._all_sums.items()) if begun < latest]
         if any(now - heard > self._timeout for heard in self._heard.values()):
-            # Ranks that were lost together sent their last messages up to a tenth of the timeout apart. So once one rank
-            # is silent for too long, all that are silent for nearly as long are named with it.
+            # Ranks that were lost together sent their last messages up to a tenth of the timeout apart. So once one
+            # rank is silent for too long, all ranks that are silent for nearly as long are named with it.
             silent = [rank for rank, heard in self._heard.items() if now - heard > self._timeout * 0.85]
             return (
                 f"{_names(silent, self._hosts)} gave no sign of life for {self._timeout:g} s: stopped, out of memory, "
