@@ -5,6 +5,7 @@ import fcntl
 import os
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,21 @@ from typing import BinaryIO
 from ddp_numpy.base.errors import InputError
 
 _TEMPORARY = ".tmp"
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading. Raises InputError for anything but a regular file, and OSError as open() does.
+
+    Opening a FIFO could wait without end, and a device may have no end.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:  # the name has a NUL in it
+        raise InputError(f"{path}: can't be the name of a file: {error}") from None
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise InputError(f"{path}: not a regular file; a folder, pipe or device can't be read here")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,66 @@
+"""Lines for people. A message that can't be delivered never ends or stops anything."""
+
+import contextlib
+import os
+import re
+import sys
+from typing import Any, TextIO
+
+_LONGEST_WORD, _LONGEST_LINE = 160, 1200
+
+
+def one_line(text: object) -> str:
+    """The text as one printable line.
+
+    Names of files and values in a message come from anywhere. So what would move the terminal's cursor, change its
+    colours or begin a line of its own is shown as Python writes it, and long words are cut in the middle. Example:
+    "a\\x1b[31m" is shown with the four characters \\x1b in place of the escape.
+    """
+    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(text))
+    return _cut(re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: _cut(word[0], _LONGEST_WORD), shown), _LONGEST_LINE)
+
+
+def tell(text: object) -> None:
+    """Print a line to stderr, if that is possible."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # a full disk; a closed stream; no stream
+        sys.stderr.write(f"{one_line(text)}\n")
+        sys.stderr.flush()
+
+
+class _Tolerant:
+    """A text stream that takes everything. What it can't pass on is lost."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def tolerate_lost_output() -> None:
+    """Let this process go on if its stdout or stderr is closed, full, or can't write some letter.
+
+    Called once, at the start of a command: the reader of its output may go before the work is done.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # its descriptor was closed when Python started
+            stream = open(os.devnull, "w")  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, _Tolerant(stream))
+
+
+def _cut(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest * 2 // 3]}…{text[-(longest // 3) :]}"

@@ -1,0 +1,58 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ddp_numpy.base.messages import one_line, tell
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, and ü…", "plain, and ü…"),
+        ("a\x1b[31mred", "a\\x1b[31mred"),
+        ("gone\nerror: forged", "gone\\nerror: forged"),
+        ("a\rb\x9bc", "a\\rb\\x9bc"),
+        ("\udcff.csv", "\\udcff.csv"),
+    ],
+)
+def test_a_name_in_a_message_can_do_nothing_to_a_terminal(text: str, shown: str) -> None:
+    assert one_line(text) == shown
+
+
+def test_long_words_and_lines_are_cut_in_the_middle() -> None:
+    assert one_line(f"--data {'x' * 300}.csv: gone") == f"--data {'x' * 106}…{'x' * 48}.csv: gone"
+    shown = one_line("many words " * 1000)
+    assert len(shown) < 1300
+    assert (shown[:10], shown[-6:]) == ("many words", "words ")
+
+
+def test_telling_never_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    tell("nobody listens")
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        tell("nothing is left")
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+
+
+@pytest.mark.parametrize("redirection", [">&-", ">/dev/full", "2>&-", "2>/dev/full", ">&- 2>&-", "| head -c 1"])
+def test_a_command_survives_the_loss_of_its_output(redirection: str) -> None:
+    code = (
+        "import sys; from ddp_numpy.base.messages import tolerate_lost_output as tolerate; tolerate(); "
+        "[print('ä' * 1000, file=stream, flush=True) for stream in (sys.stdout, sys.stderr) for _ in range(200)]"
+    )
+    script = f'set -o pipefail; "$1" -c "$2" {redirection}'
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", sys.executable, code],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
