@@ -1,5 +1,4 @@
 import os
-import resource
 import struct
 import warnings
 import zipfile
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from memory import memory_left
 
 from ddp_numpy import InputError
 from ddp_numpy.base.archive import Damaged, read_arrays
@@ -143,12 +143,5 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
 
 def test_an_array_that_memory_can_not_hold(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "t.npz", X=np.zeros(2**27, np.uint8))
-    with open("/proc/self/statm") as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, limits[1]))
-    try:
-        with pytest.raises(Damaged, match=r"X\.npy has 134,217,856 bytes, more than the memory that is left"):
-            read_arrays(tmp_path / "t.npz")
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, limits)
+    with memory_left(2**26), pytest.raises(Damaged, match=r"X\.npy has 134,217,856 bytes, more than the memory that"):
+        read_arrays(tmp_path / "t.npz")
