@@ -90,6 +90,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no header": (member(""), "damaged one"),
     "version 3": (member(version=3), "not an array of plain values"),
     "version 9": (member(version=9), "not an array of plain values"),
+    "name of two lines": (member(name="a\n\u2028b"), "found a\\n\\u2028b"),
     "no .npy": (member(name="X"), "has no array X; it is needed, found X"),
     "cut member": (member(body=bytes(15)), "does not have the size"),
     "long member": (member(body=bytes(17)), "does not have the size"),
@@ -102,6 +103,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "stored sizes": (changed(zipfile.ZIP_STORED, _DIRECTORY, b"\xff\xff\xff\x00", 24), "size that it says"),
     "deflated size": (changed(zipfile.ZIP_DEFLATED, _DIRECTORY, b"\xff\xff\xff\x00", 24), "does not have the size"),
     "more than memory": (changed(zipfile.ZIP_DEFLATED, _DIRECTORY, b"\xfe\xff\xff\xff", 24), "bytes, and 4,096 is"),
+    "place of the directory": (changed(zipfile.ZIP_STORED, b"PK\5\6", b"\xff\xff\xff\x7f", 12), "damaged one"),
     "offset": (changed(zipfile.ZIP_STORED, _DIRECTORY, b"\xff\xff\xff\x7f", 42), "damaged one"),
 }  # fmt: skip
 

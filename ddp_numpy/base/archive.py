@@ -1,5 +1,6 @@
 """Reads .npz files of which any byte may be wrong, or written by a stranger on purpose."""
 
+import errno
 import math
 import os
 import warnings
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import open_regular
+from ddp_numpy.base.messages import one_line
 
 Array = npt.NDArray[Any]
 
@@ -27,6 +29,9 @@ class Damaged(Exception):  # noqa: N818
 
     Also raised for arrays that are larger than they may be, or than memory.
     """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(one_line(reason))  # names of arrays come from the file
 
 
 def read_arrays(path: Path, largest: int | None = None, names: Collection[str] | None = None) -> dict[str, Array]:
@@ -49,9 +54,9 @@ def read_arrays(path: Path, largest: int | None = None, names: Collection[str] |
         except Exception as error:
             # An altered byte can be anything to the readers of zip and .npy, for example a size, a compression method
             # or a part of a Python expression. So they raise errors of many kinds, and each version raises others.
-            if isinstance(error, OSError) and error.errno:  # the disk; the readers' own OSErrors have no number
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # the disk, not the bytes
                 raise
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = str(error) or type(error).__name__
             raise Damaged(f"not a .npz file of plain arrays, or a damaged one: {reason}") from error
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _PART_BYTES = 2**20  # each rank that helps gets at least this much: less is not worth its help
 _HEADER_BYTES = 2**24  # the longest line that is accepted as a header line
+_FIRST_LINES = re.compile(rb"([^\n]*)\s*([^\n]*)")  # the header and the first row, if blank lines are skipped
 _EXACT = 2**53  # float64 holds every whole number up to here exactly
 
 
@@ -69,6 +71,11 @@ def _read_part(path: Path, label_column: str | None, part: int, parts: int) -> t
         if b'"' in text:  # a line end inside quotes would be cut like any other
             return None
         if text.count(b"\r") != text.count(b"\r\n"):  # pandas ends a line at \r alone, and the parts are cut at \n
+            return None
+        lines = _FIRST_LINES.match(text)
+        if lines and lines[1].count(b",") < lines[2].count(b","):
+            # pandas lets the first row be one empty field longer than the header, but no other row. Here the first row
+            # of the part may be any row of the file.
             return None
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from jobs import Job, run_job
 
+from ddp_numpy.data.csv_parts import _read_part
+
 HERE = Path(__file__).parent
 ROWS = 45_000  # over 4 MiB: each of four ranks gets its part
 
@@ -97,3 +99,12 @@ def test_a_file_that_is_replaced_while_ranks_parse_it(tmp_path: Path) -> None:
     job = load("t.csv", times=9)
     assert job.status == 2
     assert job.error_lines == ["error: t.csv: changed each of the 3 times that it was read; start when it is complete"]
+
+
+@pytest.mark.parametrize("row", range(12))
+def test_a_row_that_is_too_long_is_not_taken_by_any_part(row: int, tmp_path: Path) -> None:
+    rows = [f"{k % 3},{k}" for k in range(12)]
+    rows[row] += ","  # which pandas lets pass in the first row that it sees
+    (tmp_path / "t.csv").write_text("\n".join(["label,a", *rows]) + "\n")
+    for ranks in (2, 3, 4):
+        assert None in [_read_part(tmp_path / "t.csv", "label", part, ranks) for part in range(ranks)]
