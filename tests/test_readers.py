@@ -59,16 +59,17 @@ def test_csv_gives_back_what_was_written(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "wanted", "expected"),
+    ("text", "wanted", "expected"),
     [
-        ("a,label,b", None, [[5, 1], [6, 0]]),  # the column named label, wherever it stands
-        ("y,a,b", None, [[0, 1], [1, 0]]),  # else the first
-        ("a,b,c", "c", [[5, 0], [6, 1]]),  # else the one asked for
+        ("a,label,b\n5,0,1\n6,1,0\n", None, [[5, 1], [6, 0]]),  # the column named label, wherever it stands
+        ("y,a,b\n0,0,1\n1,1,0\n", None, [[0, 1], [1, 0]]),  # else the first
+        ("a,b,c\n5,0,0\n6,1,1\n", "c", [[5, 0], [6, 1]]),  # else the one asked for
+        ("label,label.1,b\n0,5,1\n1,6,0\n", None, [[5, 1], [6, 0]]),  # as pandas would call a second `label`
+        ("label,self,self\n0,18446744073709551616,1\n1,-6,0\n", None, [[2.0**64, 1], [-6, 0]]),
     ],
 )
-def test_the_label_column(header: str, wanted: str | None, expected: list[list[int]], tmp_path: Path) -> None:
-    rows = {"a,label,b": "5,0,1\n6,1,0\n", "y,a,b": "0,0,1\n1,1,0\n", "a,b,c": "5,0,0\n6,1,1\n"}[header]
-    features, labels = read_csv(text_file(tmp_path, f"{header}\n{rows}"), wanted)
+def test_the_label_column(text: str, wanted: str | None, expected: list[list[float]], tmp_path: Path) -> None:
+    features, labels = read_csv(text_file(tmp_path, text), wanted)
     np.testing.assert_array_equal(features, expected)
     np.testing.assert_array_equal(labels, [0, 1])
 
@@ -121,6 +122,7 @@ def test_csv_numbers_keep_their_values(text: str, features: list[list[float]], t
         ("label,a\n0," + "9" * 300 + "\n1,2\n", "row 1, column 'a': 1e\\+300 is not a finite float32"),
         ("label,a\n0,1\x002\n1,2\n", r"row 1, column 'a': '1\\x002' is not a number"),
         ("label,a\x1b[31m\n0,x\n1,2\n", r"row 1, column 'a\\x1b\[31m': 'x' is not a number"),
+        ("label,a,label\n0,1,0\n1,2,1\n", "more than one column is called 'label'; keep one of them"),
         ('label,a\n0,"1\n1,2\n', "not a CSV file: .* EOF inside string"),
         ("label,a\n0,1\n0,2\n", "all 2 rows have the label 0"),
     ],

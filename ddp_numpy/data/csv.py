@@ -27,11 +27,9 @@ def read_csv(path: Path, label_column: str | None = None) -> tuple[Array, Array]
     import pandas as pd  # here, because it takes longer to load than cached data does
 
     try:
-        with open_regular(path) as file, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            packing: Literal["gzip"] | None = "gzip" if path.name.endswith(".gz") else None
-            # Without index_col=False a row longer than the header would silently shift all columns by one.
-            table = pd.read_csv(file, index_col=False, low_memory=False, compression=packing)
+            table = _parse(path)
     except pd.errors.ParserWarning:
         raise InputError(f"{path}: its rows have more fields than its header line; name every column") from None
     except pd.errors.EmptyDataError:
@@ -46,10 +44,22 @@ def read_csv(path: Path, label_column: str | None = None) -> tuple[Array, Array]
         raise InputError(f"{path}: the gzip file is cut short or damaged ({error}); copy it again") from None
     check_shape(table, path)
     label = choose_label_column(table, path, label_column)
-    table = _as_numbers(table, path)
+    if may_be_twice(label, table) and (_parse(path, header=None, rows=1) == label).to_numpy().sum() > 1:
+        raise InputError(f"{path}: more than one column is called {label!r}; keep one of them")
+    _make_numbers(table, path)
     features = table.drop(columns=label)
     labels = check_labels(table[label].to_numpy(), path)
     return compact_features(features.to_numpy(), path, list(features.columns)), labels
+
+
+def _parse(path: Path, header: Literal["infer"] | None = "infer", rows: int | None = None) -> "pd.DataFrame":
+    """The table as pandas reads it. header: None if the first line is a row like the others; rows: only so many."""
+    import pandas as pd
+
+    packing: Literal["gzip"] | None = "gzip" if path.name.endswith(".gz") else None
+    with open_regular(path) as file:
+        # Without index_col=False a row longer than the header would silently shift all columns by one.
+        return pd.read_csv(file, index_col=False, low_memory=False, compression=packing, header=header, nrows=rows)
 
 
 def check_shape(table: "pd.DataFrame", path: Path) -> None:
@@ -77,21 +87,26 @@ def choose_label_column(table: "pd.DataFrame", path: Path, wanted: str | None) -
     return wanted
 
 
-def _as_numbers(table: "pd.DataFrame", path: Path) -> "pd.DataFrame":
-    """The table with a number type in every column: pandas keeps whole numbers beyond 64 bits as text.
+def may_be_twice(label: str, table: "pd.DataFrame") -> bool:
+    """Whether two columns may have this name. pandas calls the second of them `label.1`: it would be a feature."""
+    return f"{label}.1" in table.columns
+
+
+def _make_numbers(table: "pd.DataFrame", path: Path) -> None:
+    """Give every column a number type: pandas keeps whole numbers beyond 64 bits as text.
 
     Raises InputError for the first value, column by column, that is text, missing or infinite.
     """
     import pandas as pd
 
-    large: dict[str, Array] = {}
+    large = {}
     for name, column in table.items():
         if column.dtype.kind in "iu":
             continue
         if column.dtype.kind == "f":
             numbers = column.to_numpy()
         else:
-            numbers = large[str(name)] = pd.to_numeric(column.astype(str), errors="coerce").to_numpy(np.float64)
+            numbers = large[name] = pd.to_numeric(column.astype(str), errors="coerce").to_numpy(np.float64)
         finite = np.isfinite(numbers)
         if finite.all():
             continue
@@ -102,7 +117,8 @@ def _as_numbers(table: "pd.DataFrame", path: Path) -> "pd.DataFrame":
         else:
             what = f"{str(value)!r} is not a {'finite ' if np.isinf(numbers[row]) else ''}number"
         raise InputError(f"{path}: row {row + 1}, column {str(name)!r}: {what}; correct or drop the row")
-    return table.assign(**large)
+    for name, numbers in large.items():
+        table[name] = numbers
 
 
 def _is_number(name: object) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import open_regular
 from ddp_numpy.data.cache import FileState, file_state
-from ddp_numpy.data.csv import check_shape, choose_label_column
+from ddp_numpy.data.csv import check_shape, choose_label_column, may_be_twice
 from ddp_numpy.data.dataset import Array, check_labels, compact_features
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def _read_part(path: Path, label_column: str | None, part: int, parts: int) -> t
         if label_column is None and "label" not in table.columns:
             return None
         label = choose_label_column(table, path, label_column)
+        if may_be_twice(label, table):
+            return None
         features, labels = table.drop(columns=label).to_numpy(), table[label].to_numpy()
         for values in (features, labels):
             # If another part holds fractions, the whole file would be float64: larger whole numbers would change.
