@@ -45,6 +45,17 @@ def test_streams_stay_what_they_are() -> None:
     assert [int(generator(1, purpose).integers(1000)) for purpose in ("split", "init", "order")] == [15, 941, 426]
 
 
+def split_before(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The split of versions that could hold out the last row of a class. What they split well stays as it was."""
+    held_out = min(max(round(fraction * len(labels)), 1), len(labels) - 1)
+    quotas = np.bincount(labels) * (held_out / len(labels))
+    counts = np.floor(quotas).astype(np.int64)
+    counts[np.argsort(counts - quotas, kind="stable")[: held_out - counts.sum()]] += 1
+    rng = generator(seed, "split")
+    valid = [rng.permutation(np.flatnonzero(labels == label))[:count] for label, count in enumerate(counts)]
+    return np.setdiff1d(np.arange(len(labels)), np.concatenate(valid)), np.sort(np.concatenate(valid))
+
+
 @given(
     counts=st.lists(st.integers(1, 60), min_size=2, max_size=6),
     fraction=st.floats(0.01, 0.99),
@@ -54,10 +65,17 @@ def test_a_split_holds_out_its_fraction_of_every_class(counts: list[int], fracti
     labels = generator(0, "order").permutation(np.repeat(np.arange(len(counts)), counts))
     train, valid = stratified_split(labels, fraction, seed)
     assert sorted([*train, *valid]) == list(range(len(labels)))
-    assert len(valid) == min(max(round(fraction * len(labels)), 1), len(labels) - 1)
-    share_held_out = len(valid) / len(labels)
+    held_out = min(max(round(fraction * len(labels)), 1), len(labels) - 1)
     for label, count in enumerate(counts):
-        assert abs(np.sum(labels[valid] == label) - share_held_out * count) < 1
+        held_out_of_class = np.sum(labels[valid] == label)
+        quota = held_out / len(labels) * count
+        assert held_out_of_class <= count - 1
+        assert abs(held_out_of_class - min(quota, count - 1)) < 1
+    train_before, valid_before = split_before(labels, fraction, seed)
+    if len(np.unique(labels[train_before])) == len(counts):
+        assert len(valid) == held_out
+        np.testing.assert_array_equal(train, train_before)
+        np.testing.assert_array_equal(valid, valid_before)
 
 
 def test_a_split_depends_on_the_seed() -> None:

@@ -1,17 +1,18 @@
-"""Keeps parsed text files as .npy files in the user's cache folder."""
+"""Keeps parsed text files as arrays in the user's cache folder."""
 
 import contextlib
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import platformdirs
 
+from ddp_numpy.base.archive import Damaged, read_arrays
+from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import atomic_write, remove_temporaries
-from ddp_numpy.data.dataset import Array
+from ddp_numpy.data.dataset import Array, check_labels
 
-_FORMAT = 1  # part of each entry's name: raise it if a reader's result changes
+_FORMAT = 2  # part of each entry's key: raise it if a reader's result, or the form of entries, changes
 _ABANDONED_SECONDS = 3600.0  # if nothing was written to a file for this long, its writer was killed
 
 
@@ -20,43 +21,66 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("ddp_numpy"))
 
 
-def cached(path: Path, options: str, read: Callable[[], tuple[Array, Array]]) -> tuple[Array, Array]:
-    """The result of `read` for the file at `path` with these options: from the cache, if the file is unchanged.
+FileState = tuple[int, int, int, int]
+"""A file's size in bytes, its modification time in ns, its inode and its device.
 
-    The key is the absolute path, the options, the size and the modification time. A newer entry replaces the
-    old one of the same path. If the cache can't be read or written, the job takes longer, but does not fail.
-    """
-    source, entry = _entry(path, options)
-    with contextlib.suppress(OSError, ValueError, EOFError):
-        table = np.load(entry, allow_pickle=False)
-        return np.ascontiguousarray(table["features"]), np.ascontiguousarray(table["label"])
-    features, labels = read()
-    with contextlib.suppress(OSError):
-        _store(entry, features, labels)
-        for other in entry.parent.glob(f"{source}-*.npy"):
-            if other != entry:
-                other.unlink()
-        remove_temporaries(entry.parent, _ABANDONED_SECONDS)
-    return features, labels
+The first two tell a file from another of the same name, also on other hosts. If one of the four becomes another on one
+host, the file was changed or replaced.
+"""
 
 
-def is_cached(path: Path, options: str) -> bool:
-    """Whether `cached` would find an entry. The entry may be damaged."""
-    return _entry(path, options)[1].exists()
-
-
-def _entry(path: Path, options: str) -> tuple[str, Path]:
-    """A name for this path with these options, and the cache's file for the path's present size and time."""
+def file_state(path: Path) -> FileState:
+    """Raises OSError as stat() does."""
     status = path.stat()
-    source = hashlib.sha256(f"{_FORMAT}\0{path.resolve()}\0{options}".encode()).hexdigest()[:16]
-    return source, cache_folder() / "tables" / f"{source}-{status.st_size}-{status.st_mtime_ns}.npy"
+    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
 
 
-def _store(entry: Path, features: Array, labels: Array) -> None:
-    """Write both arrays to one file, so that a kill can't leave one array without the other."""
-    row = np.dtype([("label", np.int64), ("features", features.dtype, features.shape[1:])])
-    table = np.empty(len(labels), row)
-    table["label"], table["features"] = labels, features
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(entry) as file:
-        np.save(file, table)
+class CacheEntry:
+    """The place in the cache for the rows of a file as the file is when this object is made.
+
+    The key is the absolute path, the options, the size and the modification time. If the cache can't be read or
+    written, the job takes longer, but does not fail.
+    """
+
+    def __init__(self, path: Path, options: str) -> None:
+        """options: those that change what is read from the file. Raises OSError as stat() does."""
+        self._path, self._state = path, file_state(path)
+        source = f"{str(path.resolve())!a} {options!a}"  # a name that is no UTF-8 can't be encoded
+        self._key = f"{source} {self._state[:2]} {_FORMAT}".encode()
+        self._source = hashlib.sha256(source.encode()).hexdigest()[:16]
+        self._file = cache_folder() / "tables" / f"{self._source}-{self._state[0]}-{self._state[1]}-{_FORMAT}.npz"
+
+    def load(self) -> tuple[Array, Array] | None:
+        """The features (n, d) and labels (n,). None if they are not there, or if any byte of them was changed."""
+        with contextlib.suppress(OSError, MemoryError, Damaged, InputError):
+            key, features, labels = read_arrays(self._file, names=("key", "features", "labels")).values()
+            is_table = features.ndim == 2 and features.size > 0 and features.dtype in (np.uint8, np.float32)
+            if key.tobytes() == self._key and is_table and labels.shape == features.shape[:1]:
+                return features, check_labels(labels, self._file)
+        return None
+
+    def store(self, features: Array, labels: Array) -> bool:
+        """Keep rows that were read after this object was made, in place of older entries for the same path.
+
+        Returns False and keeps nothing if the file was changed or replaced since: the rows may be of two files.
+        """
+        if not self._is_unchanged():
+            return False
+        folder = self._file.parent
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(self._file) as file:
+                # One file, so that a kill can't leave one array without the other. It has a CRC-32 of each array.
+                np.savez(file, key=np.frombuffer(self._key, np.uint8), features=features, labels=labels)
+            for other in folder.glob(f"{self._source}-*"):
+                if other != self._file:
+                    other.unlink()
+            for old in folder.glob("*.npy"):  # format 1, whose names don't tell which entries are for the same path
+                old.unlink()
+            remove_temporaries(folder, _ABANDONED_SECONDS)
+        return True
+
+    def _is_unchanged(self) -> bool:
+        with contextlib.suppress(OSError):
+            return file_state(self._path) == self._state
+        return False

@@ -4,11 +4,13 @@ import gzip
 import warnings
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.files import open_regular
+from ddp_numpy.base.messages import one_line
 from ddp_numpy.data.dataset import Array, check_labels, compact_features
 
 if TYPE_CHECKING:
@@ -27,24 +29,37 @@ def read_csv(path: Path, label_column: str | None = None) -> tuple[Array, Array]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            # Without index_col=False a row longer than the header would silently shift all columns by one.
-            table = pd.read_csv(path, index_col=False, low_memory=False)
+            table = _parse(path)
     except pd.errors.ParserWarning:
         raise InputError(f"{path}: its rows have more fields than its header line; name every column") from None
     except pd.errors.EmptyDataError:
         raise InputError(f"{path}: the file is empty; a header line and rows of numbers are needed") from None
     except pd.errors.ParserError as error:
+        if "out of memory" in str(error):
+            raise MemoryError from None
         raise InputError(f"{path}: not a CSV file: {' '.join(str(error).split())}") from None
     except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file; give a CSV file, gzipped ones as .csv.gz") from None
+        raise InputError(f"{path}: not a text file in UTF-8; save it so, and name gzipped files .csv.gz") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: the gzip file is cut short or damaged ({error}); copy it again") from None
     check_shape(table, path)
     label = choose_label_column(table, path, label_column)
-    _check_numbers(table, path)
+    if may_be_twice(label, table) and (_parse(path, header=None, rows=1) == label).to_numpy().sum() > 1:
+        raise InputError(f"{path}: more than one column is called {label!r}; keep one of them")
+    _make_numbers(table, path)
     features = table.drop(columns=label)
     labels = check_labels(table[label].to_numpy(), path)
     return compact_features(features.to_numpy(), path, list(features.columns)), labels
+
+
+def _parse(path: Path, header: Literal["infer"] | None = "infer", rows: int | None = None) -> "pd.DataFrame":
+    """The table as pandas reads it. header: None if the first line is a row like the others; rows: only so many."""
+    import pandas as pd
+
+    packing: Literal["gzip"] | None = "gzip" if path.name.endswith(".gz") else None
+    with open_regular(path) as file:
+        # Without index_col=False a row longer than the header would silently shift all columns by one.
+        return pd.read_csv(file, index_col=False, low_memory=False, compression=packing, header=header, nrows=rows)
 
 
 def check_shape(table: "pd.DataFrame", path: Path) -> None:
@@ -60,7 +75,7 @@ def check_shape(table: "pd.DataFrame", path: Path) -> None:
 def choose_label_column(table: "pd.DataFrame", path: Path, wanted: str | None) -> str:
     """The wanted column, else the one called `label`, else the first. Raises InputError if it can't hold labels."""
     if wanted is not None and wanted not in table.columns:
-        some = ", ".join(map(str, table.columns[:5])) + (" …" if len(table.columns) > 5 else "")
+        some = one_line(", ".join(map(str, table.columns[:5])) + (" …" if len(table.columns) > 5 else ""))
         raise InputError(f"{path}: no label column {wanted!r}; its columns are {some}: choose with --label-column")
     if wanted is None:
         wanted = "label" if "label" in table.columns else str(table.columns[0])
@@ -72,14 +87,26 @@ def choose_label_column(table: "pd.DataFrame", path: Path, wanted: str | None) -
     return wanted
 
 
-def _check_numbers(table: "pd.DataFrame", path: Path) -> None:
-    """Raise InputError for the first value, column by column, that is text, missing or infinite."""
+def may_be_twice(label: str, table: "pd.DataFrame") -> bool:
+    """Whether two columns may have this name. pandas calls the second of them `label.1`: it would be a feature."""
+    return f"{label}.1" in table.columns
+
+
+def _make_numbers(table: "pd.DataFrame", path: Path) -> None:
+    """Give every column a number type: pandas keeps whole numbers beyond 64 bits as text.
+
+    Raises InputError for the first value, column by column, that is text, missing or infinite.
+    """
     import pandas as pd
 
+    large = {}
     for name, column in table.items():
         if column.dtype.kind in "iu":
             continue
-        numbers = pd.to_numeric(column.astype(str), errors="coerce").to_numpy(np.float64)
+        if column.dtype.kind == "f":
+            numbers = column.to_numpy()
+        else:
+            numbers = large[name] = pd.to_numeric(column.astype(str), errors="coerce").to_numpy(np.float64)
         finite = np.isfinite(numbers)
         if finite.all():
             continue
@@ -90,6 +117,8 @@ def _check_numbers(table: "pd.DataFrame", path: Path) -> None:
         else:
             what = f"{str(value)!r} is not a {'finite ' if np.isinf(numbers[row]) else ''}number"
         raise InputError(f"{path}: row {row + 1}, column {str(name)!r}: {what}; correct or drop the row")
+    for name, numbers in large.items():
+        table[name] = numbers
 
 
 def _is_number(name: object) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.data.csv import check_shape, choose_label_column
+from ddp_numpy.base.files import open_regular
+from ddp_numpy.data.cache import FileState, file_state
+from ddp_numpy.data.csv import check_shape, choose_label_column, may_be_twice
 from ddp_numpy.data.dataset import Array, check_labels, compact_features
 
 if TYPE_CHECKING:
@@ -18,23 +21,29 @@ if TYPE_CHECKING:
 
 _PART_BYTES = 2**20  # each rank that helps gets at least this much: less is not worth its help
 _HEADER_BYTES = 2**24  # the longest line that is accepted as a header line
+_FIRST_LINES = re.compile(rb"([^\n]*)\s*([^\n]*)")  # the header and the first row, if blank lines are skipped
 _EXACT = 2**53  # float64 holds every whole number up to here exactly
 
 
 def read_csv_together(path: Path, label_column: str | None, comm: "Communicator") -> tuple[Array, Array] | None:
     """Parse a CSV file with all ranks that have the same file, by its size and time. Collective.
 
-    Returns at rank 0 what `read_csv` returns, or None if the file is small or if `read_csv` has to judge it as a whole.
-    Returns None at the other ranks. Raises InputError at rank 0 for labels that can't be trained on.
+    Returns at rank 0 what `read_csv` returns, or None if the file is small, if it was changed or replaced in the
+    meantime, or if `read_csv` has to judge it as a whole. Returns None at the other ranks. Raises InputError at rank 0
+    for labels that can't be trained on.
     """
-    seen = comm.broadcast(comm.gather(_seen(path))) or []
-    size = seen[0][0] if seen[0] else 0
-    helpers = [rank for rank, theirs in enumerate(seen) if theirs == seen[0]][: size // _PART_BYTES]
+    state = _state(path)
+    sizes_and_times = comm.broadcast(comm.gather(state and state[:2])) or []
+    size = sizes_and_times[0][0] if sizes_and_times[0] else 0
+    helpers = [rank for rank, theirs in enumerate(sizes_and_times) if theirs == sizes_and_times[0]]
+    helpers = helpers[: size // _PART_BYTES]
     if len(helpers) < 2:
         return None
     mine = None
     if comm.rank in helpers:
         mine = _read_part(path, label_column, helpers.index(comm.rank), len(helpers))
+        if _state(path) != state:  # this part may be of another file than the others
+            mine = None
     gathered = comm.gather(mine) or []
     parts = [gathered[rank] for rank in helpers if gathered]
     if not parts or None in parts:
@@ -43,11 +52,9 @@ def read_csv_together(path: Path, label_column: str | None, comm: "Communicator"
     return features, check_labels(labels, path)
 
 
-def _seen(path: Path) -> tuple[int, int] | None:
-    """Size and time, which tell a file from another file of the same name on another host. None if there is no file."""
+def _state(path: Path) -> FileState | None:
     with contextlib.suppress(OSError):
-        status = path.stat()
-        return status.st_size, status.st_mtime_ns
+        return file_state(path)
     return None
 
 
@@ -65,6 +72,11 @@ def _read_part(path: Path, label_column: str | None, part: int, parts: int) -> t
             return None
         if text.count(b"\r") != text.count(b"\r\n"):  # pandas ends a line at \r alone, and the parts are cut at \n
             return None
+        lines = _FIRST_LINES.match(text)
+        if lines and lines[1].count(b",") < lines[2].count(b","):
+            # pandas lets the first row be one empty field longer than the header, but no other row. Here the first row
+            # of the part may be any row of the file.
+            return None
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(io.BytesIO(text), index_col=False, low_memory=False)
@@ -72,19 +84,21 @@ def _read_part(path: Path, label_column: str | None, part: int, parts: int) -> t
         if label_column is None and "label" not in table.columns:
             return None
         label = choose_label_column(table, path, label_column)
+        if may_be_twice(label, table):
+            return None
         features, labels = table.drop(columns=label).to_numpy(), table[label].to_numpy()
         for values in (features, labels):
             # If another part holds fractions, the whole file would be float64: larger whole numbers would change.
             if values.dtype.kind not in "iuf" or not -_EXACT <= values.min() <= values.max() <= _EXACT:
                 return None
         return compact_features(features, path), labels
-    except (OSError, ValueError, InputError, pd.errors.ParserWarning):  # pandas' own errors are ValueErrors
+    except (OSError, ValueError, MemoryError, InputError, pd.errors.ParserWarning):  # pandas' errors are ValueErrors
         return None
 
 
 def _header_and_lines(path: Path, part: int, parts: int) -> bytes:
     """The header line, followed by the lines that begin in this part of the bytes below the header."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         header = file.readline(_HEADER_BYTES)
         first = file.tell()
         rows = file.seek(0, os.SEEK_END) - first

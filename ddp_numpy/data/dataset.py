@@ -29,6 +29,9 @@ class Dataset:
     def __str__(self) -> str:
         return f"{self.features.shape[1]:,} features (divided by {self.divisor:g}), {self.classes} classes"
 
+    def __repr__(self) -> str:
+        return f"Dataset({len(self):,} rows of {self})"
+
     def sha256(self) -> str:
         """A checksum of everything that training uses of this dataset."""
         digest = hashlib.sha256(f"{self.features.dtype} {self.features.shape} {self.classes} {self.divisor}".encode())
@@ -83,10 +86,13 @@ def compact_features(values: Array, path: Path, columns: list[str] | None = None
 
 def check_labels(labels: Array, path: Path) -> npt.NDArray[np.int64]:
     """Labels (n,) as int64. Raises InputError unless they are the whole numbers 0..k-1, k at least 2, none missing."""
-    whole = labels.astype(np.int64) if labels.dtype.kind in "iub" else _whole_numbers(labels, path)
-    if whole.min() < 0:
-        row = int(np.argmax(whole < 0))
-        raise InputError(f"{path}: row {row + 1}: label is {whole[row]}: labels must be whole numbers 0, 1, 2 …")
+    numbers = labels.astype(np.float64)  # exact up to 2**53; nothing has more rows, so no label is larger
+    wrong = ~np.isfinite(numbers) | (numbers != np.rint(numbers)) | (numbers < 0) | (numbers > 2**53)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        value = "missing" if np.isnan(numbers[row]) else labels[row]
+        raise InputError(f"{path}: row {row + 1}: label is {value}: labels must be whole numbers 0, 1, 2 …")
+    whole = numbers.astype(np.int64)
     present = np.unique(whole)
     gaps = present != np.arange(len(present))
     if gaps.any():
@@ -99,12 +105,3 @@ def check_labels(labels: Array, path: Path) -> npt.NDArray[np.int64]:
     if len(present) < 2:
         raise InputError(f"{path}: all {len(whole)} rows have the label 0: at least two classes are needed")
     return whole
-
-
-def _whole_numbers(labels: Array, path: Path) -> npt.NDArray[np.int64]:
-    wrong = ~np.isfinite(labels) | (labels != np.rint(labels)) | (np.abs(labels) > 2**53)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        value = "missing" if np.isnan(labels[row]) else labels[row]
-        raise InputError(f"{path}: row {row + 1}: label is {value}: labels must be whole numbers 0, 1, 2 …")
-    return labels.astype(np.int64)

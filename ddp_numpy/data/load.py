@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.data.cache import cached, is_cached
+from ddp_numpy.data.cache import CacheEntry
 from ddp_numpy.data.csv import read_csv
 from ddp_numpy.data.csv_parts import read_csv_together
 from ddp_numpy.data.dataset import Array, Dataset, check_labels
 from ddp_numpy.data.idx import TRAIN, VALIDATION, read_idx_split
+from ddp_numpy.data.memory import within_memory
 from ddp_numpy.data.mnist import bundled_digits, download_mnist
 from ddp_numpy.data.npz import read_npz
 from ddp_numpy.data.split import stratified_split
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Table = tuple[Array, Array]
 """Features (n, d) and labels (n,)."""
+
+_TRIES = 3  # how often a file is read that changes while it is read
 
 
 def load_data(
@@ -44,12 +47,14 @@ def load_data(
     trained on.
     """
     loaded: list[Dataset | None] = [None, None]
-    with comm.together():
-        parsed = _parse_together(Path(source), label_column, comm)
-        if comm.rank == 0:
-            loaded = [*_load(source, label_column, valid_fraction, seed, divisor, parsed)]
-    # pop takes rank 0's own arrays out of the list, so that they are freed once the shared ones are there.
-    train, valid = (_share(loaded.pop(0), comm) for _ in range(2))
+    # Outside of `together`, memory may fail a rank in the middle of a collective. The error then ends all ranks.
+    with within_memory(Path(source)):
+        with comm.together():
+            parsed = _read_csv_together(Path(source), label_column, comm)
+            if comm.rank == 0:
+                loaded = [*_load(source, label_column, valid_fraction, seed, divisor, parsed)]
+        # pop takes rank 0's own arrays out of the list, so that they are freed once the shared ones are there.
+        train, valid = (_share(loaded.pop(0), comm) for _ in range(2))
     _return_freed_memory()
     return train, valid
 
@@ -67,13 +72,34 @@ def _return_freed_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _parse_together(path: Path, label_column: str | None, comm: "Communicator") -> Table | None:
-    """A CSV file that rank 0 has, but not in its cache, parsed by all ranks. None if rank 0 has to read alone."""
-    worth = False
-    if comm.rank == 0 and comm.size > 1 and _is_csv(path):
-        with contextlib.suppress(OSError):
-            worth = not is_cached(path, _csv_options(label_column))
-    return read_csv_together(path, label_column, comm) if comm.broadcast(worth) else None
+def _read_csv_together(path: Path, label_column: str | None, comm: "Communicator") -> Table | None:
+    """The rows of a CSV file, at rank 0: from the cache, else parsed by all ranks. Collective.
+
+    None if it is another kind of file, or if rank 0 has to read it alone, for example to say what is wrong with it.
+    """
+    entry = table = None
+    if comm.rank == 0 and _is_csv(path):
+        with contextlib.suppress(OSError, ValueError):
+            entry = _cache_entry(path, label_column)
+            table = entry.load()
+    if comm.broadcast(comm.size > 1 and entry is not None and table is None and path.suffix == ".csv"):
+        table = read_csv_together(path, label_column, comm)
+        if entry and table and not entry.store(*table):
+            return None
+    return table
+
+
+def _read_csv_alone(path: Path, label_column: str | None) -> Table:
+    """The rows of a CSV file that is not in the cache. They go there.
+
+    If the file is replaced while it is read, it is read again: the user has just made the new rows for this job.
+    """
+    for _ in range(_TRIES):
+        entry = _cache_entry(path, label_column)
+        table = read_csv(path, label_column)
+        if entry.store(*table):
+            return table
+    raise InputError(f"{path}: changed each of the {_TRIES} times that it was read; start when it is complete")
 
 
 def _load(
@@ -85,7 +111,8 @@ def _load(
     parsed: Table | None,
 ) -> tuple[Dataset, Dataset]:
     try:
-        train, valid = _read(source, label_column, valid_fraction, seed, parsed)
+        with within_memory(Path(source)):
+            train, valid = _read(source, label_column, valid_fraction, seed, parsed)
     except OSError as error:
         raise InputError(f"{error.filename or source}: {error.strerror or error}") from error
     if divisor is None:
@@ -106,23 +133,24 @@ def _read(
         raise InputError(f"{path}: no such file or folder; --data takes a path, 'digits' or 'mnist'")
     if path.is_dir():
         return _read_idx_folder(path)
-    if _is_csv(path) or path.name.endswith(".csv.gz"):
-        X, y = cached(path, _csv_options(label_column), lambda: parsed or read_csv(path, label_column))
+    if _is_csv(path):
+        X, y = parsed or _read_csv_alone(path, label_column)
     elif path.name.endswith(".npz"):
         X, y = read_npz(path)
     else:
         raise InputError(f"{path}: unknown kind of file; give a .csv, .csv.gz or .npz, or a folder of IDX files")
     train, valid = stratified_split(y, valid_fraction, seed)
+    if not len(valid):
+        raise InputError(f"{path}: has one row of each label: more are needed, some to train and some to validate")
     return (X[train], y[train]), (X[valid], y[valid])
 
 
 def _is_csv(path: Path) -> bool:
-    return path.name.endswith(".csv")
+    return path.name.endswith((".csv", ".csv.gz"))
 
 
-def _csv_options(label_column: str | None) -> str:
-    """The options that change what is read from a file."""
-    return f"label={label_column}"
+def _cache_entry(path: Path, label_column: str | None) -> CacheEntry:
+    return CacheEntry(path, f"label={label_column!r}")
 
 
 def _read_idx_folder(folder: Path) -> tuple[Table, Table]:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jobs import run_job
+from jobs import Job, run_job
+
+from ddp_numpy.data.csv_parts import _read_part
 
 HERE = Path(__file__).parent
 ROWS = 45_000  # over 4 MiB: each of four ranks gets its part
@@ -80,3 +82,29 @@ def test_what_is_wrong_is_named_by_its_row_in_the_whole_file(tmp_path: Path) -> 
     assert job.status == 2
     (line,) = job.error_lines
     assert f"t.csv: row {ROWS - 1}, column 'y7': 'three' is not a number" in line
+
+
+def test_a_file_that_is_replaced_while_ranks_parse_it(tmp_path: Path) -> None:
+    new, path = write(tmp_path / "new.csv", WHOLE_HEADER, WHOLE), tmp_path / "t.csv"
+    header, *rows = new.read_text().splitlines()
+
+    def load(name: str, ranks: int | None = 2, times: int = 0) -> Job:
+        return run_job(ranks, HERE / "replaced_csv.py", name, new, str(times), cwd=tmp_path)
+
+    expected = load("new.csv", ranks=None)
+    path.write_text("\n".join([header, *reversed(rows)]) + "\n")  # other rows, in a file of the same size
+    for job in (load("t.csv", times=1), load("t.csv")):  # the rows that are read, and those that are then in the cache
+        assert (job.status, job.out) == (0, expected.out), job.err
+    path.touch()  # so that it is not in the cache
+    job = load("t.csv", times=9)
+    assert job.status == 2
+    assert job.error_lines == ["error: t.csv: changed each of the 3 times that it was read; start when it is complete"]
+
+
+@pytest.mark.parametrize("row", range(12))
+def test_a_row_that_is_too_long_is_not_taken_by_any_part(row: int, tmp_path: Path) -> None:
+    rows = [f"{k % 3},{k}" for k in range(12)]
+    rows[row] += ","  # which pandas lets pass in the first row that it sees
+    (tmp_path / "t.csv").write_text("\n".join(["label,a", *rows]) + "\n")
+    for ranks in (2, 3, 4):
+        assert None in [_read_part(tmp_path / "t.csv", "label", part, ranks) for part in range(ranks)]

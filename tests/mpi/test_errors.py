@@ -1,6 +1,7 @@
 """Every mistake of the user's: one line, exit status 2, everybody gone. On one rank and on several."""
 
 import gzip
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,6 +69,43 @@ def bad_npz(folder: Path) -> list[str]:
     return ["--data", "t.npz"]
 
 
+def npz(X: np.ndarray, y: np.ndarray, *changes: tuple[bytes, int, bytes]) -> Callable[[Path], list[str]]:
+    """changes: (where, how many bytes behind it, the bytes that are put there)."""
+
+    def prepare(folder: Path) -> list[str]:
+        np.savez_compressed(folder / "t.npz", X=X, y=y)
+        data = bytearray((folder / "t.npz").read_bytes())
+        for find, behind, put in changes:
+            start = data.index(find) + behind
+            data[start : start + len(put)] = put
+        (folder / "t.npz").write_bytes(data)
+        return ["--data", "t.npz"]
+
+    return prepare
+
+
+def special(name: str, target: str | None = None) -> Callable[[Path], list[str]]:
+    """A pipe, or a link to a device, where a file should be."""
+
+    def prepare(folder: Path) -> list[str]:
+        if name.endswith("-ubyte"):
+            idx(b"")(folder)
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name) if target is None else (folder / name).symlink_to(target)
+        return ["--data", "." if name.endswith("-ubyte") else name]
+
+    return prepare
+
+
+def no_text(folder: Path) -> list[str]:
+    name = os.fsdecode(b"\xff.csv")
+    (folder / name).write_text(GOOD + "1,x,2\n")
+    return ["--data", name, "--label-column", "None"]
+
+
+ROWS = np.zeros((2, 3)), np.arange(2)
+DIRECTORY = b"PK\x01\x02"  # the beginning of what a zip file's directory says of its first member
+
 MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "missing file": (lambda folder: ["--data", "gone.csv"], "gone.csv: no such file"),
     "empty file": (csv(""), "t.csv: the file is empty"),
@@ -99,6 +137,41 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "npz without y": (bad_npz, "t.npz: has no array y"),
     "out is a file": (unwritable, "file: can't write there"),
     "out holds a run": (used_folder, "out: holds model.npz of another run"),
+    "label beyond int64": (
+        csv(GOOD + "18446744073709551615,1,2\n-5,1,2\n"),
+        "t.csv: row 41: label is 1.844674407370955",
+    ),
+    "label of uint64": (csv(GOOD + "18446744073709551615,1,2\n"), "t.csv: row 41: label is 18446744073709551615"),
+    "open quote": (csv(GOOD + '"1,1,2\n'), "t.csv: not a CSV file: "),
+    "label column None": (options("--label-column", "None"), "t.csv: no label column 'None'"),
+    "label column with escapes": (options("--label-column", "a\x1b[2J\n"), r"t.csv: no label column 'a\x1b[2J\n'"),
+    "name that is no text": (no_text, ".csv: no label column 'None'"),
+    "long name": (lambda folder: ["--data", "n" * 300 + ".csv"], "File name too long"),
+    "one row of each label": (csv("label,a\n0,1\n1,2\n"), "t.csv: has one row of each label"),
+    "pipe as csv": (special("pipe.csv"), "pipe.csv: not a regular file"),
+    "pipe as csv.gz": (special("pipe.csv.gz"), "pipe.csv.gz: not a regular file"),
+    "pipe as npz": (special("pipe.npz"), "pipe.npz: not a regular file"),
+    "pipe as idx": (special("train-images-idx3-ubyte"), "train-images-idx3-ubyte: not a regular file"),
+    "device as csv": (special("zero.csv", "/dev/zero"), "zero.csv: not a regular file"),
+    "device as npz": (special("zero.npz", "/dev/zero"), "zero.npz: not a regular file"),
+    "device as idx": (special("train-images-idx3-ubyte", "/dev/zero"), "train-images-idx3-ubyte: not a regular file"),
+    "idx without pixels": (idx(struct.pack(">4I", 0x0803, 4, 0, 2)), "holds no pixels: 4 x 0 x 2 bytes"),
+    "npz deflate": (
+        npz(*ROWS, (b"X.npy", 30, b"\xff" * 20)),
+        "t.npz: not a .npz file of plain arrays, or a damaged one",
+    ),
+    "npz compression": (
+        npz(*ROWS, (DIRECTORY, 10, b"\x63")),
+        "t.npz: not a .npz file of plain arrays, or a damaged one",
+    ),
+    "npz encrypted": (npz(*ROWS, (DIRECTORY, 8, b"\x01")), "t.npz: X.npy is encrypted"),
+    "npz sizes": (
+        npz(*ROWS, (DIRECTORY, 24, b"\xfe\xff\xff\xff")),
+        "t.npz: X.npy does not have the size that its shape",
+    ),
+    "npz of objects": (npz(ROWS[0].astype(object), ROWS[1]), "t.npz: X.npy holds object, not plain values"),
+    "npz of complex": (npz(ROWS[0].astype(complex), ROWS[1]), "t.npz: X holds complex128, not numbers"),
+    "npz label of uint64": (npz(ROWS[0], ROWS[1].astype("u8") - 1), "t.npz: row 1: label is 18446744073709551615"),
 }
 
 
