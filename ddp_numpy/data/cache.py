@@ -12,6 +12,7 @@ from ddp_numpy.base.files import atomic_write, remove_temporaries
 from ddp_numpy.data.dataset import Array
 
 _FORMAT = 1  # part of each entry's name: raise it if a reader's result changes
+_OWNER = "cache"  # of temporary files
 _ABANDONED_SECONDS = 3600.0  # if nothing was written to a file for this long, its writer was killed
 
 
@@ -36,7 +37,7 @@ def cached(path: Path, options: str, read: Callable[[], tuple[Array, Array]]) ->
         for other in entry.parent.glob(f"{source}-*.npy"):
             if other != entry:
                 other.unlink()
-        remove_temporaries(entry.parent, _ABANDONED_SECONDS)
+        remove_temporaries(entry.parent, _OWNER, _ABANDONED_SECONDS)
     return features, labels
 
 
@@ -58,5 +59,5 @@ def _store(entry: Path, features: Array, labels: Array) -> None:
     table = np.empty(len(labels), row)
     table["label"], table["features"] = labels, features
     entry.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(entry) as file:
+    with atomic_write(entry, _OWNER) as file:
         np.save(file, table)

@@ -59,8 +59,22 @@ def unwritable(folder: Path) -> list[str]:
 
 def used_folder(folder: Path) -> list[str]:
     (folder / "out").mkdir()
+    (folder / "out" / "run.json").write_text('{"format": "ddp_numpy run 1", "id": "0123456789abcdef", "starts": []}')
     (folder / "out" / "model.npz").write_bytes(b"somebody's work")
     return [*csv(GOOD)(folder), "--out", "out"]
+
+
+def linked_lock(folder: Path) -> list[str]:
+    (folder / "out").mkdir()
+    (folder / "precious").write_bytes(b"somebody's work")
+    (folder / "out" / ".ddp_numpy.lock").symlink_to(folder / "precious")
+    return [*csv(GOOD)(folder), "--out", "out"]
+
+
+def torn_run(folder: Path) -> list[str]:
+    (folder / "out").mkdir()
+    (folder / "out" / "run.json").write_text('{"format": "ddp_num')
+    return [*csv(GOOD)(folder), "--out", "out", "--resume", "auto"]
 
 
 def bad_npz(folder: Path) -> list[str]:
@@ -99,6 +113,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "npz without y": (bad_npz, "t.npz: has no array y"),
     "out is a file": (unwritable, "file: can't write there"),
     "out holds a run": (used_folder, "out: holds model.npz of another run"),
+    "out is the user's folder": (options("--out", "."), ".: not empty, and without the run.json of a run"),
+    "out is empty": (options("--out", ""), "Invalid value for '--out': '' is not a path; is the variable set"),
+    "out is a link's lock": (linked_lock, "out/.ddp_numpy.lock: a link, and not a file of this package; remove it"),
+    "run.json is torn": (torn_run, "out/run.json: damaged, or not of this package"),
 }
 
 
