@@ -19,6 +19,7 @@ from ddp_numpy.base.options import (
     Change,
     CountOrAll,
     Group,
+    NewPath,
     Option,
     Real,
     Whole,
@@ -100,7 +101,7 @@ class Output(Group):
     """What the run leaves behind, and what it is resumed from."""
 
     out: Path | None = option(
-        None, click.Path(path_type=Path), metavar="FOLDER", shown_default="runs/<time>", change=Change.RUN,
+        None, NewPath(), metavar="FOLDER", shown_default="runs/<time>", change=Change.RUN,
         recorded=False, help="Gets metrics.jsonl, config.toml, checkpoints and model.npz.",
     )  # fmt: skip
     checkpoint_every: tuple[int, Literal["steps", "epochs"]] = option(

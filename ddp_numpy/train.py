@@ -11,6 +11,7 @@ from ddp_numpy.comm import Communicator, is_launched, world
 from ddp_numpy.data import Dataset, load_data
 from ddp_numpy.nn import Dense, Layer, ReLU, Sequential
 from ddp_numpy.optim import SGD
+from ddp_numpy.runs.circumstances import circumstances
 from ddp_numpy.runs.folder import NoRecord, RunFolder
 from ddp_numpy.runs.report import Report
 from ddp_numpy.runs.resume import Start, find_start, identity
@@ -109,9 +110,11 @@ def begin(
     if comm.broadcast(start.snapshot is not None):
         snapshot = start.snapshot or Snapshot(0, 0, {})  # rank 0's counts
         trainer.restore(snapshot.epoch, snapshot.step, snapshot.arrays)
+    hosts = comm.hosts()
     with comm.together():
         if comm.rank == 0:
-            record = RunFolder(start, settings, common, report.warning)
+            how = circumstances(comm, hosts, trainer.epoch, trainer.step)
+            record = RunFolder(start, settings, common, how, trainer.steps_made, report.warning)
     return record
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ddp_numpy import Dense, InputError, ReLU, Sequential, load_model, save_model
-from ddp_numpy.base.files import atomic_write
+from ddp_numpy.base.files import atomic_write, remove_temporaries
 
 
 def built_model() -> Sequential:
@@ -27,6 +27,24 @@ def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         file.write("no bytes")  # type: ignore[arg-type]
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_longest_names_can_be_written(tmp_path: Path) -> None:
+    for name in ("x" * 255, "two\nlines", "\udcff"):
+        with atomic_write(tmp_path / name) as file:
+            file.write(b"x")
+        assert (tmp_path / name).read_bytes() == b"x"
+
+
+def test_only_the_owners_temporary_files_are_removed(tmp_path: Path) -> None:
+    names = [".ddp_numpy-mine-01.tmp", ".ddp_numpy-mine-02.tmp", ".ddp_numpy-file-01.tmp", ".notes.tmp", ".x.tmp"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"half")
+    os.utime(tmp_path / names[0], times=(0, 0))
+    remove_temporaries(tmp_path, "mine", idle_seconds=60)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
+    remove_temporaries(tmp_path, "mine")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[2:])
 
 
 def test_a_process_killed_half_way_leaves_the_old_file(tmp_path: Path) -> None:

@@ -36,7 +36,13 @@ def test_a_run_leaves_its_metrics_its_options_and_its_model(table: Path, tmp_pat
     out = tmp_path / "out"
     job = train(2, "--data", table, "--epochs", "3", "--lr", "0.2", "--hidden", "8", "--out", out, cwd=tmp_path)
     assert job.status == 0, job.err
-    assert sorted(path.name for path in out.iterdir()) == ["checkpoints", "config.toml", "metrics.jsonl", "model.npz"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "checkpoints",
+        "config.toml",
+        "metrics.jsonl",
+        "model.npz",
+        "run.json",
+    ]
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     keys = {"epoch", "train_loss", "valid_loss", "valid_accuracy", "images_per_second", "seconds"}

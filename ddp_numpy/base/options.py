@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import functools
 import math
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
@@ -101,6 +102,18 @@ class CountOrAll(click.ParamType):  # type: ignore[type-arg]  # generic only in 
         if text != "all" and not (text.isdecimal() and int(text) > 0):
             self.fail(f"{value!r} is neither a whole number above 0 nor all", param, context)
         return text if text == "all" else int(text)
+
+
+class NewPath(click.Path):
+    """The path of a file or folder that may be missing. An empty text is a mistake: Path would take it for a dot."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        if not (text := str(value)) or "\0" in text:
+            self.fail(f"{text!r} is not a path; is the variable set that it came from?", param, context)
+        return super().convert(value, param, context)
 
 
 def positive() -> Real:

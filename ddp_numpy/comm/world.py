@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Literal
 
 from ddp_numpy.base.errors import InputError, JobError
+from ddp_numpy.base.messages import tell
 from ddp_numpy.comm.communicator import Communicator, SingleProcess
 
 # Open MPI ends a job when the first of its processes exits with an error. Rank 0, which prints the error, should be
@@ -71,7 +72,7 @@ def end_job(error: BaseException, comm: Communicator | None) -> int:
     if isinstance(error, JobError):
         if comm is None or comm.size == 1 or error.agreed:
             if is_reporter(comm):
-                print(f"error: {error}", file=sys.stderr, flush=True)
+                tell(f"error: {error}")
             elif comm is None:
                 time.sleep(_SPEAK_SECONDS)
             return error.exit_status

@@ -13,6 +13,7 @@ from ddp_numpy.base.files import atomic_write, remove_temporaries
 from ddp_numpy.data.dataset import Array, check_labels
 
 _FORMAT = 2  # part of each entry's key: raise it if a reader's result, or the form of entries, changes
+_OWNER = "cache"  # of temporary files
 _ABANDONED_SECONDS = 3600.0  # if nothing was written to a file for this long, its writer was killed
 
 
@@ -69,7 +70,7 @@ class CacheEntry:
         folder = self._file.parent
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            with atomic_write(self._file) as file:
+            with atomic_write(self._file, _OWNER) as file:
                 # One file, so that a kill can't leave one array without the other. It has a CRC-32 of each array.
                 np.savez(file, key=np.frombuffer(self._key, np.uint8), features=features, labels=labels)
             for other in folder.glob(f"{self._source}-*"):
@@ -77,7 +78,7 @@ class CacheEntry:
                     other.unlink()
             for old in folder.glob("*.npy"):  # format 1, whose names don't tell which entries are for the same path
                 old.unlink()
-            remove_temporaries(folder, _ABANDONED_SECONDS)
+            remove_temporaries(folder, _OWNER, _ABANDONED_SECONDS)
         return True
 
     def _is_unchanged(self) -> bool:

@@ -1,30 +1,31 @@
 """The folder that a run leaves behind: its options, metrics, checkpoints and model. Rank 0 alone writes it."""
 
-import contextlib
 import dataclasses
 import datetime
 import errno
 import json
 import os
+import shlex
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import tomli_w
 
 from ddp_numpy.base.errors import DivergedError, InputError, Interrupted
-from ddp_numpy.base.files import FolderLock, atomic_write, remove_temporaries
+from ddp_numpy.base.files import atomic_write, open_regular, remove_temporaries
+from ddp_numpy.base.lock import FolderLock
 from ddp_numpy.base.threads import blas
 from ddp_numpy.nn import Sequential
-from ddp_numpy.runs.model_file import save_model
-from ddp_numpy.runs.resume import CHECKPOINTS, Complaint, Start
+from ddp_numpy.runs.marker import CHECKPOINTS, CONFIG, METRICS, MODEL, Run, written_to
+from ddp_numpy.runs.model_file import write_model
+from ddp_numpy.runs.resume import Complaint, Start
 from ddp_numpy.runs.snapshot import Snapshot
-from ddp_numpy.runs.store import CheckpointStore
+from ddp_numpy.runs.store import CheckpointStore, in_words, later_checkpoints
 from ddp_numpy.settings import Settings
 from ddp_numpy.training.metrics import Epoch
 from ddp_numpy.training.trainer import Trainer
-
-METRICS, CONFIG, MODEL = "metrics.jsonl", "config.toml", "model.npz"
 
 
 class NoRecord:
@@ -49,40 +50,49 @@ class NoRecord:
 class RunFolder:
     """A run's folder, locked against other jobs while it is written to. As a context it is closed at the end."""
 
-    def __init__(self, start: Start, settings: Settings, identity: dict[str, Any], complaint: Complaint) -> None:
-        """Make or open it, and write the options.
+    def __init__(
+        self,
+        start: Start,
+        settings: Settings,
+        identity: dict[str, Any],
+        circumstances: dict[str, Any],
+        steps_made: int,
+        complaint: Complaint,
+    ) -> None:
+        """Make or open it, mark it as a run's, and write the options.
 
-        identity: as `resume.identity` returns it, for checkpoints to keep; complaint: told of what can't be written,
-        from any thread. Raises InputError if the folder can't be written, or holds another run, or another job writes
-        to it.
+        identity: as `resume.identity` returns it, for checkpoints to keep; circumstances: of this start, for run.json;
+        steps_made: before this start, since the first weights; complaint: told of what can't be written, from any
+        thread. Raises InputError if the folder can't be written, holds another run or anything else, or if another job
+        writes to it.
         """
-        self.path = start.folder or _unused_folder(Path("runs"))
+        self.path = start.folder or _unused(Path("runs"))
+        start = dataclasses.replace(start, folder=self.path)
         self._epochs = settings.training.epochs
         self._every, self._unit = settings.output.checkpoint_every
         self._complaint = complaint
         self._unwritten = ""
-        best = start.snapshot.facts["best"] if start.snapshot else None
-        options = settings.recorded()
-        self._facts: dict[str, Any] = {"options": options, "best": best, "trajectory": identity, "blas": blas()[0]}
+        options, best = settings.recorded(), start.snapshot.facts["best"] if start.snapshot else None
+        self._facts: dict[str, Any] = {"options": options, "best": best, "trajectory": identity}
+        self._facts |= {"blas": blas()[0], "numpy": np.__version__}
         keep = None if settings.output.keep == "all" else settings.output.keep
-        try:
+        start.run_there()  # before anything is written, even the lock's file
+        with written_to(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = FolderLock(self.path)
+            self._lock = FolderLock(self.path, complaint)
             try:
+                found = start.run_there()  # again: another job may have been faster
                 if not start.may_hold_run:
                     self._refuse_another_run()
-                remove_temporaries(self.path)  # of a run that was killed
-                with atomic_write(self.path / CONFIG) as file:
+                self._owner = self._mark(found, circumstances).owner
+                remove_temporaries(self.path, self._owner)  # of a start that was killed
+                with atomic_write(self.path / CONFIG, self._owner) as file:
                     tomli_w.dump(options, file)
-                self._keep_epochs(start.snapshot.epoch if start.snapshot else 0)
-                self._checkpoints = CheckpointStore(self.path / CHECKPOINTS, keep, complaint)
+                self._put_aside(start.snapshot or Snapshot(0, 0, {}), steps_made)
+                self._checkpoints = CheckpointStore(self.path / CHECKPOINTS, keep, self._owner, complaint)
             except BaseException:
                 self._lock.release()
                 raise
-        except OSError as error:
-            raise InputError(
-                f"{self.path}: can't write there: {error.strerror or error}; choose another --out"
-            ) from error
 
     def after_step(self, trainer: Trainer) -> None:
         """Save a checkpoint every so many steps, and when training is about to stop."""
@@ -121,18 +131,21 @@ class RunFolder:
         """A sentence for a run that ends before its time, once all its checkpoints are written."""
         self._checkpoints.flush()
         if self._checkpoints.error is not None:
-            return f"Its last checkpoint could not be written: {self._checkpoints.error.strerror}"
+            return f"Its last checkpoint could not be written: {in_words(self._checkpoints.error)}"
         if not any((self.path / CHECKPOINTS).glob("*.npz")):
             return "No checkpoint was due yet"
-        return f"Go on with --resume auto --out {self.path}"
+        return f"Go on with --resume auto --out {shlex.quote(str(self.path))}"
 
     def finish(self, model: Sequential) -> None:
         """Write the trained model, and all that is not written yet. Raises InputError if that can't be."""
-        save_model(model, self.path / MODEL)
+        path = self.path / MODEL
         try:
+            with atomic_write(path, self._owner) as file:
+                write_model(file, model)
+            path = self.path / METRICS
             self._append_unwritten()
         except OSError as error:
-            raise InputError(f"{self.path / METRICS}: can't write: {error.strerror or error}") from error
+            raise InputError(f"{path}: can't write: {error.strerror or error}") from error
 
     def close(self) -> None:
         """Finish writing checkpoints, and let other jobs in."""
@@ -162,22 +175,58 @@ class RunFolder:
                     "that run by --resume auto"
                 )
 
-    def _keep_epochs(self, epochs: int) -> None:
-        """Of the metrics, keep the lines of so many epochs: later ones will be made again, and may be torn."""
-        path = self.path / METRICS
-        if not path.exists():
-            return
-        kept = []
-        for line in path.read_bytes().splitlines(keepends=True):
-            with contextlib.suppress(ValueError, TypeError, KeyError):  # torn
-                if json.loads(line)["epoch"] <= epochs:
-                    kept.append(line)
-        with atomic_write(path) as file:
-            file.writelines(kept)
+    def _mark(self, run: Run | None, circumstances: dict[str, Any]) -> Run:
+        """Write run.json, as the first of all files. run: what the folder holds already."""
+        if run is None:
+            remove_temporaries(self.path, "run_*")  # of runs that were killed before they could mark the folder
+        run = (run or Run()).started(circumstances)
+        run.write(self.path)
+        return run
+
+    def _put_aside(self, snapshot: Snapshot, steps_made: int) -> None:
+        """Move checkpoints and metrics that are later than this start to a folder of their own.
+
+        The run makes them again, perhaps in another way. Otherwise the next --resume auto would take the newest
+        checkpoint of the abandoned way.
+        """
+        kept, later = self._metrics_before_and_after(snapshot.epoch)
+        checkpoints = later_checkpoints(self.path / CHECKPOINTS, snapshot, steps_made)
+        if later or checkpoints:
+            aside = _unused(self.path, "abandoned-")
+            aside.mkdir()
+            for path in checkpoints:
+                path.rename(aside / path.name)
+            if later:
+                with atomic_write(aside / METRICS, self._owner) as file:
+                    file.writelines(later)
+            self._complaint(
+                f"{self.path}: goes on after epoch {snapshot.epoch}, step {snapshot.step}; {aside} keeps the later "
+                f"checkpoints ({len(checkpoints)}) and lines of metrics ({len(later)})"
+            )
+        if kept is not None:
+            with atomic_write(self.path / METRICS, self._owner) as file:
+                file.writelines(kept)
+
+    def _metrics_before_and_after(self, epochs: int) -> tuple[list[bytes] | None, list[bytes]]:
+        """The lines of so many epochs, and the later ones, without torn ones. None and none if there is no file."""
+        try:
+            with open_regular(self.path / METRICS) as file:
+                lines = file.readlines()
+        except FileNotFoundError:
+            return None, []
+        kept: list[bytes] = []
+        later: list[bytes] = []
+        for line in lines:
+            try:
+                (kept if json.loads(line)["epoch"] <= epochs else later).append(line)
+            except (ValueError, TypeError, KeyError, RecursionError):  # torn
+                continue
+        return kept, later
 
     def _append_unwritten(self) -> None:
         lines = self._unwritten.encode()
-        with open(self.path / METRICS, "ab", buffering=0) as file:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        with open(os.open(self.path / METRICS, flags, 0o666), "ab", buffering=0) as file:
             size = file.tell()
             if file.write(lines) < len(lines):
                 file.truncate(size)  # no half line
@@ -185,9 +234,9 @@ class RunFolder:
         self._unwritten = ""
 
 
-def _unused_folder(parent: Path) -> Path:
-    """A folder named after the time, with a number behind it if another run began in the same second."""
-    stem = f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"
+def _unused(parent: Path, prefix: str = "") -> Path:
+    """A folder named after the time, with a number behind it if another one was made in the same second."""
+    stem = f"{prefix}{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"
     folder, number = parent / stem, 1
     while folder.exists():
         number += 1

@@ -3,7 +3,7 @@
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -19,14 +19,19 @@ def save_model(model: Sequential, path: str | Path) -> None:
 
     Raises InputError if the file can't be written. An older file of that name then stays as it was.
     """
+    try:
+        with atomic_write(Path(path)) as file:
+            write_model(file, model)
+    except OSError as error:
+        raise InputError(f"{path}: can't write: {error.strerror or error}") from error
+
+
+def write_model(file: BinaryIO, model: Sequential) -> None:
+    """Write a built model to an open file, as `save_model` does. Raises OSError."""
     arrays: dict[str, Any] = {"params": model.params}
     if model.buffers.size:
         arrays["buffers"] = model.buffers
-    try:
-        with atomic_write(Path(path)) as file:
-            np.savez(file, model=np.array(json.dumps({"format": _FORMAT, **model.description()})), **arrays)
-    except OSError as error:
-        raise InputError(f"{path}: can't write: {error.strerror or error}") from error
+    np.savez(file, model=np.array(json.dumps({"format": _FORMAT, **model.description()})), **arrays)
 
 
 def load_model(path: str | Path) -> Sequential:

@@ -2,9 +2,9 @@
 
 import contextlib
 import os
-import sys
 from collections.abc import Callable, Iterator
 
+from ddp_numpy.base.messages import tell
 from ddp_numpy.training.metrics import Epoch
 
 _COLUMNS = (
@@ -43,7 +43,7 @@ class Report:
     @staticmethod
     def warning(text: str) -> None:
         """Print a line to stderr, even if the report is to be quiet."""
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        tell(f"warning: {text}")
 
     def fields(self, title: str, fields: dict[str, str]) -> None:
         """Print facts about a run: a title, and one line per field."""

@@ -1,20 +1,22 @@
 """What --resume and --out mean: where a run starts from, and whether it may go on from there."""
 
 import dataclasses
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.files import open_regular
 from ddp_numpy.base.threads import blas
 from ddp_numpy.data import Dataset
 from ddp_numpy.nn import Sequential
+from ddp_numpy.runs.marker import CHECKPOINTS, CONFIG, Run, is_empty, read_run, refuse_links, written_to
 from ddp_numpy.runs.snapshot import Snapshot, read_snapshot
 from ddp_numpy.runs.store import newest_snapshot
 from ddp_numpy.settings import Settings
-
-CHECKPOINTS = "checkpoints"
-"""The folder inside a run's folder."""
 
 Complaint = Callable[[str], None]
 
@@ -31,6 +33,25 @@ class Start:
     """The file that the snapshot was read from."""
     may_hold_run: bool = False
     """Whether the folder may hold a run already: the one that is resumed."""
+    unmarked: bool = False
+    """Whether that run was begun by a version of this package that did not write run.json yet."""
+
+    def run_there(self) -> Run | None:
+        """The run that the folder holds already; None if there is none yet, or an unmarked one. Changes nothing.
+
+        Raises InputError if the folder is not empty and no run's, or if names in it are links.
+        """
+        if self.folder is None:
+            return None
+        with written_to(self.folder):
+            run = read_run(self.folder)
+            if run is None and not self.unmarked and not is_empty(self.folder):
+                raise InputError(
+                    f"{self.folder}: not empty, and without the run.json of a run of this package; choose a new folder "
+                    "with --out"
+                )
+            refuse_links(self.folder)
+        return run
 
     def settings(self, settings: Settings, given: set[str]) -> Settings:
         """The settings, with those of the resumed run for what is not given: names of options."""
@@ -61,6 +82,12 @@ class Start:
         epochs, begun = settings.training.epochs, self.snapshot.epoch + (self.snapshot.step > 0)
         if epochs < begun:
             raise InputError(f"{self.path}: is in epoch {begun} already; raise --epochs from {epochs}")
+        numpy = facts.get("numpy")  # which earlier versions did not note
+        if isinstance(numpy, str) and _feature_release(numpy) != _feature_release(np.__version__):
+            complaint(
+                f"{self.path}: made with NumPy {numpy}, and now it is {np.__version__}: another feature release may "
+                "draw other random numbers, and so train on the rows in another order than the run would have had"
+            )
         library = blas()[0]
         if settings.training.reproducible and facts["blas"] != library:
             complaint(
@@ -75,28 +102,59 @@ def identity(model: Sequential, train: Dataset) -> dict[str, Any]:
 
 
 def find_start(resume: str | None, out: Path | None, complaint: Complaint) -> Start:
-    """What --resume and --out mean. Changes nothing. Raises InputError if there is nothing whole to resume from.
+    """What --resume and --out mean. Changes nothing.
 
     resume: "auto", the newest checkpoint of out, or the beginning if there is none yet; the path of a run's folder
-    or of a checkpoint; or None. complaint: called with a line for each damaged checkpoint that is passed over.
+    or of a checkpoint; or None. complaint: called with a line for each damaged checkpoint that is passed over. Raises
+    InputError if there is nothing whole to resume from, or if the folder to write to is not empty and no run's.
     """
+    try:
+        start = _find_start(resume, out, complaint)
+    except OSError as error:
+        raise InputError(f"--resume {resume}: {error.filename or out}: {error.strerror or error}") from error
+    start.run_there()
+    return start
+
+
+def _find_start(resume: str | None, out: Path | None, complaint: Complaint) -> Start:
     if resume is None:
         return Start(out)
+    if not resume:
+        raise InputError("--resume: an empty path; is the variable set that it came from?")
     if resume == "auto":
         if out is None:
             raise InputError("--resume auto: give the --out of the run to go on with")
-        path, snapshot = _newest(out, complaint)
-        return Start(out, snapshot, path, may_hold_run=True)
-    path, home = Path(resume), Path(resume).absolute().parent.parent
-    if path.is_dir():
-        home = path
-        path, snapshot = _newest(path, complaint)
-        if snapshot is None:
+        home, (path, snapshot) = out, _newest(out, complaint)
+        if path is None or snapshot is None:
+            return Start(out, may_hold_run=True)
+    elif Path(resume).is_dir():
+        home, (path, snapshot) = Path(resume), _newest(Path(resume), complaint)
+        if path is None or snapshot is None:
             raise InputError(f"--resume {home}: has no {CHECKPOINTS} to go on from")
     else:
+        path, home = Path(resume), Path(resume).absolute().parent.parent
         snapshot = read_snapshot(path)
-    same = out is None or (out.exists() and home.exists() and out.samefile(home))
-    return Start(out or home, snapshot, path, may_hold_run=same)
+    # A checkpoint that was copied somewhere lies in no run's folder: without --out, the run goes on in a new one.
+    in_place = out is None or (out.exists() and home.exists() and out.samefile(home))
+    if in_place and path.absolute().parent.name == CHECKPOINTS:
+        marked = read_run(home) is not None
+        if marked or _has_options_of(snapshot, home):
+            return Start(out or home, snapshot, path, may_hold_run=True, unmarked=not marked)
+    return Start(out, snapshot, path)
+
+
+def _has_options_of(snapshot: Snapshot, folder: Path) -> bool:
+    """Whether the folder's config.toml has the options of the checkpoint, as in each folder that a run made.
+
+    So a run of a version that wrote no run.json is told from a folder where a checkpoint lies by chance.
+    """
+    try:
+        with open_regular(folder / CONFIG) as file:
+            options = tomllib.load(file)
+    except (InputError, OSError, ValueError, RecursionError):
+        return False
+    before: dict[str, Any] = snapshot.facts["options"]
+    return bool(before) and before.keys() <= options.keys()
 
 
 def _newest(folder: Path, complaint: Complaint) -> tuple[Path | None, Snapshot | None]:
@@ -105,3 +163,8 @@ def _newest(folder: Path, complaint: Complaint) -> tuple[Path | None, Snapshot |
     if found is None and any((folder / CHECKPOINTS).glob("*.npz")):
         raise InputError(f"{folder / CHECKPOINTS}: no checkpoint there is whole; choose another --out to begin anew")
     return found or (None, None)
+
+
+def _feature_release(version: str) -> list[str]:
+    """The first two numbers of a version: ["2", "3"] for 2.3.5."""
+    return version.split(".")[:2]

@@ -1,8 +1,10 @@
 """A run that is stopped and resumed ends where it would have ended."""
 
+import datetime
 import functools
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -69,6 +71,7 @@ def test_bit_for_bit_at_the_same_number_of_ranks(
     np.testing.assert_array_equal(params(tmp_path / "parts"), params(undisturbed(ranks)))
     assert metrics(tmp_path / "parts") == metrics(undisturbed(ranks))
     assert not list((tmp_path / "parts").rglob(".*"))
+    assert not list((tmp_path / "parts").glob("abandoned-*")), "it went on, and not back"
 
 
 def test_to_rounding_on_other_numbers_of_ranks(table: Path, tmp_path: Path) -> None:
@@ -148,6 +151,11 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(table: Path, 
     assert job.status == 0
     assert f"warning: run/checkpoints/{newest.name}: damaged" in job.err
     assert f"from run/checkpoints/{older[0].name}" in job.out
+    (aside,) = (tmp_path / "run").glob("abandoned-*")
+    epoch = int(older[0].stem[5:]) // EPOCH_STEPS  # 2, unless the disk was too slow for that checkpoint
+    assert f"warning: run: goes on after epoch {epoch}, step 0; run/{aside.name} keeps the later" in job.err
+    assert newest.name in {path.name for path in aside.iterdir()}
+    assert [line["epoch"] for line in metrics(aside)] == list(range(epoch + 1, 4))
     np.testing.assert_allclose(params(tmp_path / "run"), expected, atol=1e-4)
     for path in (tmp_path / "run" / "checkpoints").glob("*.npz"):
         path.write_bytes(b"")
@@ -163,6 +171,12 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(table: Path, 
         (("--resume", "auto"), "give the --out of the run"),
         (("--resume", "nowhere"), "nowhere: No such file"),
         (("--resume", "."), "has no checkpoints to go on from"),
+        (("--resume", ""), "--resume: an empty path"),
+        (("--resume", "auto", "--out", "."), ".: not empty, and without the run.json of a run"),
+        (("--resume", "x" * 300), "File name too long"),
+        (("--out", ""), "'' is not a path"),
+        (("--out", "x" * 300), "can't write there: File name too long"),
+        (("--out", "table.csv/x"), "can't write there: Not a directory"),
         (("--resume", "table.csv"), "table.csv: damaged, or not a checkpoint"),
         (("--checkpoint-every", "0", "steps"), "checkpoint-every"),
         (("--checkpoint-every", "2", "hours"), "checkpoint-every"),
@@ -193,6 +207,66 @@ def test_two_jobs_in_one_folder(table: Path, tmp_path: Path) -> None:
         finally:
             first.terminate()
     assert first.returncode == 75
+
+
+@pytest.mark.parametrize(("stop", "status"), [(False, 0), (True, 75)])
+def test_checkpoints_and_warnings_that_find_no_space_block_nothing(
+    stop: bool, status: int, table: Path, small_disk: Path
+) -> None:
+    every = ("--checkpoint-every", "1", "steps", "--keep", "all", "--momentum", "0.9", "--hidden", "120,120", "--quiet")
+    epochs = ("--epochs", "1000000" if stop else "3")
+    (small_disk / "filler").write_bytes(bytes(160 << 10))  # there is space for the model, but not for a checkpoint
+    command = [sys.executable, "-m", "ddp_numpy.train", "--data", table, *every, *epochs, "--out", "run"]
+    with open("/dev/full", "w") as full, subprocess.Popen(command, cwd=small_disk, stderr=full) as job:
+        try:
+            deadline = time.monotonic() + 30
+            while stop and not (small_disk / "run" / "metrics.jsonl").exists():
+                assert job.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            if stop:
+                job.terminate()
+            assert job.wait(30) == status
+        finally:
+            job.kill()
+    assert not list((small_disk / "run" / "checkpoints").iterdir())
+    assert (small_disk / "run" / "model.npz").exists() != stop
+
+
+def test_a_checkpoint_from_elsewhere_goes_on_in_a_new_folder(table: Path, tmp_path: Path) -> None:
+    stopped(None, 13, "--data", table, *OPTIONS, "--out", "run", cwd=tmp_path)
+    theirs = tmp_path / "project"
+    (theirs / "checkpoints").mkdir(parents=True)
+    (theirs / "Downloads").mkdir()
+    for name in ("config.toml", "model.npz", "metrics.jsonl", "checkpoints/step-0000000007.npz", ".secret.tmp"):
+        (theirs / name).write_bytes(b"mine")
+    checkpoint = tmp_path / "run" / "checkpoints" / "step-0000000014.npz"
+    (theirs / "Downloads" / "best.npz").write_bytes(checkpoint.read_bytes())
+    before = {path: path.read_bytes() for path in theirs.rglob("*") if path.is_file()}
+    job = train(2, "--resume", "Downloads/best.npz", "--keep", "1", cwd=theirs)
+    assert job.status == 0, job.err
+    (folder,) = (theirs / "runs").iterdir()
+    assert f"output    runs/{folder.name}" in job.out
+    after = {path: path.read_bytes() for path in theirs.rglob("*") if path.is_file() and folder not in path.parents}
+    assert after == before
+
+
+def test_each_start_is_noted_with_its_ranks_and_its_command(table: Path, tmp_path: Path) -> None:
+    stopped(None, 13, "--data", table, *OPTIONS, "--out", "a run", cwd=tmp_path)
+    assert train(2, "--resume", "a run", "--quiet", cwd=tmp_path).status == 0
+    noted = json.loads((tmp_path / "a run" / "run.json").read_text())
+    assert noted["format"] == "ddp_numpy run 1"
+    first, second = noted["starts"]
+    assert (first["ranks"], first["mpi"], first["epoch"], first["step"]) == (1, None, 0, 0)
+    assert (second["ranks"], second["epoch"], second["step"]) == (2, 1, 4)
+    assert "MPICH" in second["mpi"]
+    assert second["command"] == "python -m ddp_numpy.train --resume 'a run' --quiet"
+    assert second["hosts"] == [socket.gethostname()]
+    assert second["versions"]["numpy"] == np.__version__
+    assert all(second["versions"].values())
+    assert second["cpu"]
+    assert "BLAS" in second["blas"] or "MKL" in second["blas"]
+    assert datetime.datetime.fromisoformat(first["time"]) <= datetime.datetime.fromisoformat(second["time"])
 
 
 def test_auto_begins_where_there_is_nothing_yet(table: Path, tmp_path: Path) -> None:

@@ -60,8 +60,22 @@ def unwritable(folder: Path) -> list[str]:
 
 def used_folder(folder: Path) -> list[str]:
     (folder / "out").mkdir()
+    (folder / "out" / "run.json").write_text('{"format": "ddp_numpy run 1", "id": "0123456789abcdef", "starts": []}')
     (folder / "out" / "model.npz").write_bytes(b"somebody's work")
     return [*csv(GOOD)(folder), "--out", "out"]
+
+
+def linked_lock(folder: Path) -> list[str]:
+    (folder / "out").mkdir()
+    (folder / "precious").write_bytes(b"somebody's work")
+    (folder / "out" / ".ddp_numpy.lock").symlink_to(folder / "precious")
+    return [*csv(GOOD)(folder), "--out", "out"]
+
+
+def torn_run(folder: Path) -> list[str]:
+    (folder / "out").mkdir()
+    (folder / "out" / "run.json").write_text('{"format": "ddp_num')
+    return [*csv(GOOD)(folder), "--out", "out", "--resume", "auto"]
 
 
 def bad_npz(folder: Path) -> list[str]:
@@ -172,6 +186,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "npz of objects": (npz(ROWS[0].astype(object), ROWS[1]), "t.npz: X.npy holds object, not plain values"),
     "npz of complex": (npz(ROWS[0].astype(complex), ROWS[1]), "t.npz: X holds complex128, not numbers"),
     "npz label of uint64": (npz(ROWS[0], ROWS[1].astype("u8") - 1), "t.npz: row 1: label is 18446744073709551615"),
+    "out is the user's folder": (options("--out", "."), ".: not empty, and without the run.json of a run"),
+    "out is empty": (options("--out", ""), "Invalid value for '--out': '' is not a path; is the variable set"),
+    "out is a link's lock": (linked_lock, "out/.ddp_numpy.lock: a link, and not a file of this package; remove it"),
+    "run.json is torn": (torn_run, "out/run.json: damaged, or not of this package"),
 }
 
 
