@@ -156,7 +156,8 @@ class RunFolder:
 
     def _refuse_another_run(self) -> None:
         for name in (METRICS, MODEL, CHECKPOINTS):
-            if (self.path / name).exists():
+            # A start that died before its first checkpoint leaves the folder of checkpoints empty. It may start again.
+            if (self.path / name).is_file() or any((self.path / name).glob("*.npz")):
                 raise InputError(
                     f"{self.path}: holds {name} of another run; choose another folder with --out, or go on with "
                     "that run by --resume auto"
