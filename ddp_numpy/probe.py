@@ -14,6 +14,8 @@ import click
 import numpy as np
 
 import ddp_numpy
+from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.files import open_regular
 from ddp_numpy.base.threads import blas
 from ddp_numpy.cli import run
 from ddp_numpy.comm import Communicator, SummedVector
@@ -94,10 +96,12 @@ def _resolves(host: str) -> bool:
 def _sha256(path: str) -> str:
     """The file's hash, or why there is none."""
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with open_regular(Path(path)) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # a BinaryIO has readinto
     except OSError as error:
         return str(error.strerror or error)
+    except InputError as error:
+        return str(error)
 
 
 if __name__ == "__main__":

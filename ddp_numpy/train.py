@@ -7,7 +7,7 @@ import click
 import ddp_numpy
 from ddp_numpy.base.threads import describe_blas
 from ddp_numpy.cli import run, training_options, training_settings
-from ddp_numpy.comm import Communicator, is_launched, world
+from ddp_numpy.comm import Communicator, is_launched, is_reporter, world
 from ddp_numpy.data import Dataset, load_data
 from ddp_numpy.nn import Dense, Layer, ReLU, Sequential
 from ddp_numpy.optim import SGD
@@ -24,8 +24,18 @@ from ddp_numpy.training.trainer import Trainer
 from ddp_numpy.training.watchdog import Watchdog
 
 
+def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    """The callback of --version: rank 0 prints it, though the ranks have not met yet."""
+    if asked:
+        if is_reporter(None):
+            click.echo(f"ddp_numpy {ddp_numpy.__version__}")
+        context.exit()
+
+
 @click.command("train", context_settings={"show_default": True, "max_content_width": 110})
 @training_options
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
+              help="Print the version and exit.")  # fmt: skip
 @click.pass_context
 def main(context: click.Context, /, **_: Any) -> None:
     """Train a network on labelled rows: alone, or under mpirun on all ranks together, with the same result."""

@@ -7,6 +7,7 @@ python -m ddp_numpy.verify --ranks 1,2,3,4 --reproducible --data train.csv --epo
 
 import dataclasses
 import math
+import re
 import shlex
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from pathlib import Path
 import click
 import numpy as np
 
+import ddp_numpy
 from ddp_numpy.base.errors import JobError
+from ddp_numpy.base.messages import tell, tolerate_lost_output
 from ddp_numpy.nn import Array, Sequential
 from ddp_numpy.runs.model_file import load_model
 from ddp_numpy.runs.snapshot import read_snapshot
@@ -25,18 +28,34 @@ from ddp_numpy.settings import Settings
 
 
 def _rank_counts(_: click.Context, __: click.Parameter, text: str) -> list[int]:
-    if not all(part.isdecimal() and int(part) > 0 for part in text.split(",")):
-        raise click.BadParameter(f"{text!r} is not a list of whole numbers above 0, like 1,2,3,4")
-    return [int(part) for part in text.split(",")]
+    counts = text.split(",")
+    if not all(re.fullmatch("[1-9][0-9]{0,8}", count) for count in counts) or len(set(counts)) < len(counts):
+        raise click.BadParameter(f"{text!r} is not a list of different whole numbers above 0, like 1,2,3,4")
+    return [int(count) for count in counts]
+
+
+def _words(_: click.Context, __: click.Parameter, text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: {error}") from None
 
 
 @click.command(
     "verify", context_settings={"ignore_unknown_options": True, "show_default": True, "max_content_width": 110}
 )
 @click.option("--ranks", default="1,2,3,4", callback=_rank_counts, metavar="N,N,…", help="Rank counts to compare.")
-@click.option("--launch", "launch_options", default="", metavar="ARGS", help="For the launcher, like '--hosts a,b'.")
+@click.option(
+    "--launch",
+    "launch_options",
+    default="",
+    callback=_words,
+    metavar="ARGS",
+    help="For the launcher, like '--hosts a,b'.",
+)
+@click.version_option(ddp_numpy.__version__, message="ddp_numpy %(version)s")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-def main(ranks: list[int], launch_options: str, options: tuple[str, ...]) -> None:
+def main(ranks: list[int], launch_options: list[str], options: tuple[str, ...]) -> None:
     """Train the same job at each rank count, and print whether its weights are the same after every epoch.
 
     Options that this command does not know are passed to ddp_numpy.train. Exits with 1 if there is a difference: with
@@ -46,7 +65,7 @@ def main(ranks: list[int], launch_options: str, options: tuple[str, ...]) -> Non
         first: Trained | None = None
         equal = True
         for count in ranks:
-            trained = _train(count, shlex.split(launch_options), options, Path(parent, str(count)))
+            trained = _train(count, launch_options, options, Path(parent, str(count)))
             first = first or trained
             equal &= _certify(trained, first)
     assert first is not None
@@ -111,9 +130,13 @@ def _compare(params: Array, expected: Array, slices: dict[str, slice]) -> tuple[
 
 
 def _train(ranks: int, launch_options: list[str], options: tuple[str, ...], folder: Path) -> Trained:
-    command = [sys.executable, "-m", "launch", "run", "-n", str(ranks), *launch_options, *options]
+    # By its path: a launch.py in the working folder can't take the launcher's place.
+    launcher = Path(__file__).parents[1] / "launch" / "__main__.py"
+    command = [sys.executable, str(launcher), "run", "-n", str(ranks), *launch_options, *options]
     command += ["--quiet", "--out", str(folder), "--checkpoint-every", "1", "epochs", "--keep", "all"]
     status = subprocess.run(command, check=False).returncode
+    if status == 2:
+        sys.exit(status)  # the job has said what is wrong
     if status:
         raise click.ClickException(f"the job of {ranks} ranks ended with status {status}")
     if not (folder / "model.npz").exists():
@@ -131,11 +154,14 @@ def _train(ranks: int, launch_options: list[str], options: tuple[str, ...], fold
 
 
 if __name__ == "__main__":
+    tolerate_lost_output()
     try:
-        main.main(prog_name="python -m ddp_numpy.verify", standalone_mode=False)
+        sys.exit(main.main(prog_name="python -m ddp_numpy.verify", standalone_mode=False))
     except click.ClickException as error:
-        click.echo(f"error: {error.format_message().rstrip('.')}", err=True)
+        tell(f"error: {error.format_message().rstrip('.')}")
         sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
     except JobError as error:
-        click.echo(f"error: {error}", err=True)
+        tell(f"error: {error}")
         sys.exit(error.exit_status)

@@ -4,11 +4,13 @@ import dataclasses
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from launch.errors import LaunchError
 from launch.job import Process
 from launch.options import Launch, rank_program
+from launch.signals import Signals
 
 PASS, WARN, FAIL = "PASS", "WARN", "FAIL"
 _JOB_SECONDS = 120.0
@@ -29,25 +31,29 @@ class Check:
     remedy: str = ""
 
 
-def examine(launch: Launch, data: str | None) -> tuple[list[Check], list[dict[str, float]]]:
+def examine(launch: Launch, data: Path | None, signals: Signals) -> tuple[list[Check], list[dict[str, float]]]:
     """Start a small job on these ranks and hosts.
 
     Returns its checks, and its Allreduce figures: bytes, seconds, algbw and busbw (B/s).
     """
-    job = launch.job(rank_program(launch.flavour, "ddp_numpy.probe", ("--data", data) if data else (), None))
+    job = launch.job(rank_program(launch.flavour, "ddp_numpy.probe", ("--data", str(data)) if data else (), None))
     try:
-        launch.reach(job)
+        launch.reach(job, signals)
     except LaunchError as error:
         return [Check(FAIL, "hosts", error.message)], []
     with Process(launch.command(job), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
         try:
-            out, err = started.process.communicate(timeout=_JOB_SECONDS)
+            with signals.waiting():
+                out, err = started.process.communicate(timeout=_JOB_SECONDS)
         except subprocess.TimeoutExpired:
             remedy = "the ranks start but don't meet: check firewalls, and the network interface that MPI takes"
             return [Check(FAIL, "job", f"no end in {_JOB_SECONDS:g} s", remedy)], []
     if started.process.returncode:
         return [_failed_job(err.decode(errors="replace"), started.process.returncode)], []
-    found = json.loads(out)
+    try:
+        found = json.loads(out)
+    except ValueError:
+        return [_failed_job(out.decode(errors="replace"), 0)], []
     ranks: list[Facts] = found["ranks"]
     title = f"{ranks[0]['mpi'] or 'one process'}, {_count(len(ranks), 'rank')}"
     return [Check(PASS, "mpirun and mpi4py", title), *judge(ranks)], _bandwidths(found["allreduce"], len(ranks))

@@ -25,6 +25,12 @@ class Job:
     placement: Placement = ()
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Environment variables for every rank, on every host."""
+    hidden: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Further ones, whose values nobody else may see: everybody on a host can read the arguments of all processes.
+
+    The launcher sets them for mpirun itself. Hydra and srun pass all their variables on to the ranks; Open MPI passes
+    on those that its arguments name.
+    """
     bind: str = "none"
     """What each rank is pinned to: "none", "core" or "socket"."""
     mpi_args: tuple[str, ...] = ()
@@ -172,6 +178,8 @@ def _open_mpi(mpirun: str, job: Job, oversubscribe: list[str], bind: str) -> lis
         command += oversubscribe
     for name, value in job.env.items():
         command += ["-x", f"{name}={value}"]
+    for name in job.hidden:
+        command += ["-x", name]
     if job.placement:
         command += ["--host", _with_counts(job.placement)]
     return [*command, *job.mpi_args, *job.program]

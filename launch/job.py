@@ -9,45 +9,50 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+from launch.errors import LaunchError
 from launch.lifeline import Lifelines
+from launch.messages import tell
+from launch.relay import Relay, pipes
+from launch.signals import Signalled, Signals
 
 TIMED_OUT = 124  # the status that timeout(1) returns
 _MARK = "DDP_NUMPY_JOB"  # in the environment of every process that a job starts on this host
 _GRACE_SECONDS = 3.0  # mpirun has this long to end its ranks; then the launcher kills what is left
 _PR_SET_PDEATHSIG = 1
 _SHARED_MEMORY = Path("/dev/shm")
-_MPI_FILES = ("mpich_shm_", "mpich_shar_tmp", "vader_segment.", "sm_segment.", "osc_rdma.", "ucx_shm_")
-
-
-class _Signalled(Exception):  # noqa: N818
-    """A signal that ends the job has arrived."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+_MPI_FILES = (
+    *("mpich_shm_", "mpich_shar_tmp", "mpich_vci_"),
+    *("vader_segment.", "sm_segment.", "osc_rdma.", "ucx_shm_"),
+)
 
 
 class Process:
     """mpirun and every process that it started on this host. As a context: no process outlives the block."""
 
-    def __init__(self, command: Sequence[str], **streams: Any) -> None:
-        """streams: stdout and stderr, as for subprocess.Popen. By default they are those of the launcher."""
+    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None, **streams: Any) -> None:
+        """env: variables to add to those of the launcher. streams: stdout and stderr, as for subprocess.Popen.
+
+        Raises LaunchError if the command can't be started.
+        """
         self._mark = uuid.uuid4().hex
         self._shared_memory_before = _shared_memory()
-        self.process = subprocess.Popen(
-            command,
-            env={**os.environ, _MARK: self._mark},
-            stdin=subprocess.DEVNULL,
-            # With this, Ctrl-C on the terminal reaches only the launcher, and the launcher ends the job in order.
-            start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-            **streams,
-        )
+        try:
+            self.process = subprocess.Popen(
+                command,
+                env={**os.environ, **(env or {}), _MARK: self._mark},
+                stdin=subprocess.DEVNULL,
+                # With this, Ctrl-C on the terminal reaches only the launcher, and the launcher ends the job in order.
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                **streams,
+            )
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise LaunchError(f"can't start {command[0]}: {reason}") from None
 
     def __enter__(self) -> "Process":
         return self
@@ -56,7 +61,10 @@ class Process:
         self.end()
 
     def end(self) -> None:
-        """Ask mpirun to end its ranks. After a moment, kill what is left on this host, and return when all is gone."""
+        """Ask mpirun to end its ranks. After a moment, kill what is left on this host, and return when all is gone.
+
+        A process that waits for a disk or a network file system can't be killed: it is named, and left behind.
+        """
         killing = time.monotonic() + _GRACE_SECONDS
         if self.process.poll() is None:
             self.process.terminate()
@@ -68,19 +76,22 @@ class Process:
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         os.kill(pid, signal.SIGKILL)
             time.sleep(0.05)
-        self.process.wait()
+        if left:
+            tell(f"warning: still there though killed: {', '.join(f'process {pid}' for pid in left)}")
         for path in _shared_memory() - self._shared_memory_before:
             if not _held(path):
                 path.unlink(missing_ok=True)
 
     def left(self) -> list[int]:
-        """The processes of this job that still run on this host: those with its mark, which they have inherited."""
-        mark, found = f"{_MARK}={self._mark}".encode(), []
+        """The processes of this job that still run on this host: mpirun, and those with the mark they inherited."""
+        mark = f"{_MARK}={self._mark}".encode()
+        # While a process exits its environment can't be read any more. Where there is no /proc, mpirun is all we know.
+        found = [self.process.pid] if self.process.poll() is None else []
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if mark in (folder / "environ").read_bytes().split(b"\0"):
                     found.append(int(folder.name))
-        return found
+        return list(dict.fromkeys(found))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,50 +105,44 @@ class Ending:
     """Whether a signal killed mpirun itself, and so all ranks."""
 
 
-def run(command: Sequence[str], timeout: float | None, lifelines: Lifelines) -> Ending:
+def run(
+    command: Sequence[str], env: Mapping[str, str], timeout: float | None, lifelines: Lifelines, signals: Signals
+) -> Ending:
     """Run a job to its end. Its output goes where the launcher's goes.
 
-    lifelines: the connections on which a rank can say that it is ending the job.
+    env: variables to add to those of mpirun. lifelines: the connections on which a rank can say that it is ending the
+    job.
 
-    SIGINT, SIGTERM and SIGHUP end the job; the status is then 128 + the signal, as in a shell. SIGUSR1 and SIGUSR2
-    are passed on to the ranks. A job that runs longer than timeout seconds is ended; its status is then TIMED_OUT.
+    A signal that ends the launcher ends the job; the status is then 128 + the signal, as in a shell. A job that runs
+    longer than timeout seconds is ended; its status is then TIMED_OUT.
     """
-    job = Process(command)
-    lifelines.when_ending(job.process.kill)
-    with _signals_for(job.process):
-        try:
-            status = job.process.wait(timeout)
-            if lifelines.ending.is_set():
-                return Ending(1)
-            return Ending(status) if status >= 0 else Ending(128 - status, starter_killed=True)
-        except _Signalled as signalled:
-            return Ending(128 + signalled.number, asked=True)
-        except subprocess.TimeoutExpired:
-            return Ending(TIMED_OUT, asked=True)
-        finally:
-            job.end()
-
-
-@contextlib.contextmanager
-def _signals_for(process: subprocess.Popen[Any]) -> Iterator[None]:
-    def end(number: int, _: FrameType | None) -> None:
-        for other in ending:  # a second Ctrl-C must not stop the ending half-way
-            signal.signal(other, signal.SIG_IGN)
-        raise _Signalled(number)
-
-    def forward(number: int, _: FrameType | None) -> None:
-        process.send_signal(number)
-
-    ending = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup(1) ignores SIGHUP: the job is to stay
-        ending.append(signal.SIGHUP)
-    before = {number: signal.signal(number, end) for number in ending}
-    before |= {number: signal.signal(number, forward) for number in (signal.SIGUSR1, signal.SIGUSR2)}
+    with Process(command, env, **pipes()) as job:
+        relay = Relay(job.process)
+        lifelines.when_ending(job.process.kill)
+        signals.pass_on_to(job.process)
+        ending = _wait(job, timeout, lifelines, signals)
+    if ending.asked:
+        relay.finish(_GRACE_SECONDS)
+        return ending
     try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        with signals.waiting():
+            relay.finish()  # when all processes are gone; a pager reads the output as slowly as it likes
+    except Signalled as signalled:
+        return Ending(128 + signalled.number, asked=True)
+    return ending
+
+
+def _wait(job: Process, timeout: float | None, lifelines: Lifelines, signals: Signals) -> Ending:
+    try:
+        with signals.waiting():
+            status = job.process.wait(timeout)
+    except Signalled as signalled:
+        return Ending(128 + signalled.number, asked=True)
+    except subprocess.TimeoutExpired:
+        return Ending(TIMED_OUT, asked=True)
+    if lifelines.ending.is_set():
+        return Ending(1)
+    return Ending(status) if status >= 0 else Ending(128 - status, starter_killed=True)
 
 
 def _shared_memory() -> set[Path]:

@@ -1,7 +1,7 @@
 """A connection from each rank to the launcher, which tells the launcher how the rank ends.
 
 The connection closes when the rank dies, so the launcher knows which rank died first. mpirun tells at best the process
-number of that rank.
+number of that rank. Here is the launcher's end of the connections; launch.rank has the ranks' ends.
 
 Before a rank ends the job, it can send one byte on the connection to say so. The launcher then makes sure that mpirun
 ends: an mpirun that has lost a host waits for that host without end.
@@ -10,22 +10,17 @@ ends: an mpirun that has lost a host waits for that host without end.
 import contextlib
 import fcntl
 import functools
-import os
 import secrets
-import select
 import selectors
 import socket
 import struct
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
-_LAUNCHER = "DDP_NUMPY_LAUNCHER"  # tells the ranks where the launcher is: `address,address…:port:token`
-_LIFELINE = "DDP_NUMPY_LIFELINE"  # tells a rank's modules where to write _ENDING: `process number:descriptor`
-_ENDING, _FAILED, _DONE = b"!", b"?", b"."  # a rank sends: "I am ending the job"; "my module failed"; "it is done"
+from launch.rank import DONE, ENDING, FAILED, LAUNCHER
+
 _SIOCGIFADDR = 0x8915  # Linux's request for the address of a network interface
-_REACH_SECONDS = 1.0  # a rank tries for this long to reach the launcher
 _LONGEST = 1024  # a rank may send this many bytes in all
 _LATE_SECONDS = 1.0  # after mpirun has ended, the news that a rank died before it may take this long to arrive
 _GRACE_SECONDS = 3.0  # mpirun has this long to see for itself that its ranks have ended
@@ -41,9 +36,11 @@ class Rank(NamedTuple):
 class Lifelines:
     """The launcher's ends of all these connections, as a context."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_this_host: bool = False) -> None:
+        """on_this_host: whether all ranks are on this host, so that no other host need reach the launcher."""
         self._token = secrets.token_hex(16)
-        self._listener = socket.create_server(("", 0), backlog=1024)
+        self._addresses = ["127.0.0.1"] if on_this_host else _addresses()
+        self._listener = socket.create_server(("127.0.0.1" if on_this_host else "", 0), backlog=1024)
         self._over, self._is_over = socket.socketpair()
         self._first: Rank | None = None
         self._some_died = threading.Event()
@@ -57,7 +54,7 @@ class Lifelines:
     @property
     def env(self) -> dict[str, str]:
         """The environment variables by which the ranks find this launcher."""
-        return {_LAUNCHER: f"{','.join(_addresses())}:{self._listener.getsockname()[1]}:{self._token}"}
+        return {LAUNCHER: f"{','.join(self._addresses)}:{self._listener.getsockname()[1]}:{self._token}"}
 
     def when_ending(self, act: Callable[[], None]) -> None:
         """Call `act`, in a thread, _GRACE_SECONDS after a rank has said that it ends the job or that its module failed.
@@ -117,71 +114,18 @@ class Lifelines:
         token, *rank = hello.decode("ascii", errors="ignore").split(" ")
         if len(said) > _LONGEST or (whole and not (secrets.compare_digest(token, self._token) and len(rank) == 2)):
             return False
-        if whole and not data and _DONE not in words and self._first is None:
+        if whole and not data and DONE not in words and self._first is None:
             self._first = Rank(*rank)
             self._some_died.set()
-        if _ENDING in words:
+        if ENDING in words:
             self.ending.set()
-        if (_ENDING in words or _FAILED in words) and self._late.ident is None:
+        if (ENDING in words or FAILED in words) and self._late.ident is None:
             self._late.start()
         return bool(data)
 
     def _end(self) -> None:
         self.ending.set()
         self._act()
-
-
-@contextlib.contextmanager
-def held(rank: str) -> Iterator[None]:
-    """As a context: this rank is connected to the launcher, if it can reach one.
-
-    A rank that leaves the context tells the launcher. The launcher then knows that this rank has not died.
-    """
-    # Removed from the environment, because a process that the rank starts is not the rank.
-    addresses, port, token = os.environ.pop(_LAUNCHER, "::").split(":")
-    connection = _reach(addresses.split(","), int(port)) if port else None
-    if connection is None:
-        yield
-        return
-    with connection:
-        _say(connection, f"{token} {rank} {socket.gethostname()}\n".encode())
-        os.environ[_LIFELINE] = f"{os.getpid()}:{connection.fileno()}"
-        try:
-            yield
-        except Exception:
-            # If this rank failed before it had met the others, MPICH's mpirun would let them wait without end.
-            _say(connection, _FAILED)
-            raise
-        finally:
-            del os.environ[_LIFELINE]
-            _say(connection, _DONE)
-
-
-def _say(connection: socket.socket, what: bytes) -> None:
-    with contextlib.suppress(OSError):  # an error means that the launcher is gone
-        connection.sendall(what)
-
-
-def _reach(addresses: list[str], port: int) -> socket.socket | None:
-    """A connection to the address that answers first. None if no address answers in time."""
-    with contextlib.ExitStack() as stack:
-        attempts = [stack.enter_context(socket.socket()) for _ in addresses]
-        for attempt, address in zip(attempts, addresses, strict=True):
-            attempt.setblocking(False)
-            attempt.connect_ex((address, port))
-        deadline = time.monotonic() + _REACH_SECONDS
-        while attempts and (seconds := deadline - time.monotonic()) > 0:
-            for attempt in select.select([], attempts, [], seconds)[1]:
-                with contextlib.suppress(OSError):  # the address refused the connection
-                    attempt.getpeername()
-                    attempt.setblocking(True)
-                    # When a process dies, Linux closes its highest descriptor first. So the connection gets a higher
-                    # descriptor than any that mpirun watches: the launcher hears of the death before mpirun does,
-                    # and so before mpirun kills the other ranks.
-                    above = 1 + max(map(int, os.listdir("/dev/fd")))
-                    return socket.socket(fileno=fcntl.fcntl(attempt, fcntl.F_DUPFD_CLOEXEC, above))
-                attempts.remove(attempt)
-    return None
 
 
 def _addresses() -> list[str]:

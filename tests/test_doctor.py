@@ -116,6 +116,7 @@ def test_bus_bandwidth_is_nccl_tests(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "env", "found"),
     [
+        (["--data", "/dev/zero"], {"PYTHONIOENCODING": "ascii"}, "FAIL  data               /dev/zero: not a regular"),
         (["--data", "gone"], {}, "FAIL  data               No such file or directory on"),
         ([], {"MPI4PY_LIBMPI": "/nonexistent"}, "FAIL  mpirun and mpi4py  mpirun started 2 processes, but each"),
         (["--env", "PYTHONHASHSEED=none"], {}, "FAIL  job                ended with status 1: "),

@@ -13,7 +13,7 @@ from launch.lifeline import Lifelines, Rank
 RANKS = 5
 # A rank, until it is killed. It says what it would leave to processes that it starts.
 STAY = (
-    "import os, sys\nfrom launch.lifeline import held\nwith held(sys.argv[1]):\n"
+    "import os, sys\nfrom launch.rank import held\nwith held(sys.argv[1]):\n"
     "    print('DDP_NUMPY_LAUNCHER' in os.environ, 'DDP_NUMPY_LIFELINE' in os.environ, flush=True)\n    input()\n"
 )
 

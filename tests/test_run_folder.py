@@ -85,9 +85,21 @@ def test_a_finished_runs_folder_is_not_written_to_again(tmp_path: Path) -> None:
     run.finish(model())
     run.close()
     before = contents(tmp_path)
-    with pytest.raises(InputError, match=r"holds metrics\.jsonl of another run.*--resume auto"):
+    with pytest.raises(InputError, match=r"holds model\.npz of another run.*--resume auto"):
         opened(tmp_path, [])
     assert contents(tmp_path) == before
+
+
+def test_a_run_that_died_before_its_first_checkpoint_may_begin_again(tmp_path: Path) -> None:
+    run = opened(tmp_path, [])
+    run.add_epoch(epoch(1))
+    run.close()
+    told: list[str] = []
+    opened(tmp_path, told).close()
+    assert lines(tmp_path) == []
+    (aside,) = tmp_path.glob("abandoned-*")
+    assert [line["epoch"] for line in lines(aside)] == [1]
+    assert f"{aside} keeps the later checkpoints (0) and lines of metrics (1)" in told[0]
 
 
 def test_a_folder_that_can_not_be_opened_is_left_unlocked(tmp_path: Path) -> None:

@@ -168,8 +168,9 @@ class RunFolder:
         return str(self.path)
 
     def _refuse_another_run(self) -> None:
-        for name in (METRICS, MODEL, CHECKPOINTS):
-            if (self.path / name).exists():
+        # A start that died before its first checkpoint leaves none, and maybe metrics. It may start again as it did.
+        for name in (MODEL, CHECKPOINTS):
+            if (self.path / name).is_file() or any((self.path / name).glob("*.npz")):
                 raise InputError(
                     f"{self.path}: holds {name} of another run; choose another folder with --out, or go on with "
                     "that run by --resume auto"

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
-from jobs import STAY, Job, gone_within, run_job, staying
+from jobs import STAY, Job, gone_within, left_of, run_job, staying
 from namespaces import Cluster
 from tables import classified_rows, write_csv
 
@@ -101,6 +102,19 @@ def test_the_launchers_end_is_the_end_on_all_hosts(end: signal.Signals, cluster:
     with staying(folder, 4, *hosts) as job:
         job.send_signal(end)
         assert gone_within(5, folder)
+
+
+def test_nobody_on_any_host_sees_what_lets_a_rank_speak_to_the_launcher(cluster: Cluster, folder: Path) -> None:
+    (folder / "stay.py").write_text(STAY)
+    hosts = ("--hosts", ",".join(f"{host}:1" for host in cluster.hosts), "--mpi-args", cluster.mpi_args)
+    with staying(folder, 2, *hosts):
+        # Two ranks, and what started them: the launcher, mpirun, its helper on each host, and ip, unshare and sh.
+        processes = left_of(str(folder))
+        found = [process.environ().get("DDP_NUMPY_LAUNCHER", "") for process in processes]
+        tokens = {secret.rpartition(":")[2] for secret in found if secret}
+        assert len(tokens) == 1, found
+        assert len([words for words in map(psutil.Process.cmdline, processes) if "hydra_pmi_proxy" in words[0]]) == 2
+        assert tokens.pop() not in str([process.cmdline() for process in processes])
 
 
 def test_the_same_bits_on_one_host_and_on_two(cluster: Cluster, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The printed job script, submitted to a real Slurm."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 import slurm
 from jobs import Job, run_job
 from tables import classified_rows, write_csv
+
+from launch import rank
 
 _SECONDS = 240  # Slurm looks at time limits only every half minute
 
@@ -47,8 +50,10 @@ def submit(script: Path, env: dict[str, str]) -> str:
     return done.stdout.strip()
 
 
-def wait_for(words: str, number: str, env: dict[str, str], folder: Path) -> None:
-    """Wait until Slurm says this of a job; fails the test, with what the job wrote, if that takes too long."""
+def wait_for(words: str, number: str, env: dict[str, str], folder: Path) -> str:
+    """Wait until Slurm says this of a job, and return all it says; fails the test, with what the job wrote, if that
+    takes too long.
+    """
     deadline = time.monotonic() + _SECONDS
     shown = ""
     while words not in shown and time.monotonic() < deadline:
@@ -56,6 +61,7 @@ def wait_for(words: str, number: str, env: dict[str, str], folder: Path) -> None
         asked = ["scontrol", "show", "job", number]
         shown = subprocess.run(asked, env=env, capture_output=True, text=True, timeout=30, check=True).stdout
     assert words in shown, (shown, *(path.read_text() for path in folder.glob("slurm-*.out")))
+    return shown
 
 
 def waiting_job(starter: str, env: dict[str, str], folder: Path) -> str:
@@ -96,9 +102,12 @@ def test_four_tasks_on_two_nodes_train_together(starter: str, env: dict[str, str
         "from ddp_numpy.train import main; from ddp_numpy.cli import run; run(main)\n"
     )
     size = ("--nodes", "2", "--ntasks-per-node", "2", "--time", "2", "--starter", starter)
+    size += ("--exclusive", "--mem", "1", "--sbatch", "--comment='two words'", "--account", "x --comment=y")
     script = printed(*size, "-m", "where", "--data", "t.csv", "--epochs", "2", "--out", "out", folder=tmp_path)
     number = submit(script, env)
-    wait_for("JobState=COMPLETED", number, env, tmp_path)
+    shown = wait_for("JobState=COMPLETED", number, env, tmp_path)
+    for words in ("Comment=two words", "Account=x --comment=y ", "MinMemoryNode=1M", "OverSubscribe=NO"):
+        assert words in shown
     written = (tmp_path / f"slurm-{number}.out").read_text()
     places = sorted(re.findall(r"rank (\d) of 4 on (n\d)", written))
     assert places == [("0", "n1"), ("1", "n1"), ("2", "n2"), ("3", "n2")], written
@@ -111,7 +120,7 @@ def test_shellcheck_passes_the_script(starter: str, tmp_path: Path) -> None:
     if not shutil.which("shellcheck"):
         pytest.skip("no shellcheck: apt-get install shellcheck")
     options = ("--time", "1-00:00:00", "--partition", "gpu", "--account", "x", "--starter", starter)
-    script = printed(*options, "--data", "a file's name.csv", folder=tmp_path)
+    script = printed(*options, "--data", "a file's name\n.csv", "--resume", "an old run", folder=tmp_path)
     checked = subprocess.run(["shellcheck", script], capture_output=True, text=True, timeout=60, check=False)
     assert checked.returncode == 0, checked.stdout
 
@@ -131,7 +140,7 @@ def test_the_script_says_what_was_asked_for(tmp_path: Path) -> None:
         "#SBATCH --open-mode=append",
         "#SBATCH --requeue",
         "",
-        f"env OMP_NUM_THREADS=2 srun --ntasks 64 --mpi=pmi2 --cpu-bind=none {sys.executable} -m launch.rank "
+        f"env OMP_NUM_THREADS=2 srun --ntasks 64 --mpi=pmi2 --cpu-bind=none {sys.executable} -P {rank.__file__} "
         "SLURM_PROCID '' ddp_numpy.train --epochs 50 --time x "
         '--out "runs/slurm-$SLURM_JOB_ID" --resume auto',
         "status=$?",
@@ -144,6 +153,65 @@ def test_the_script_says_what_was_asked_for(tmp_path: Path) -> None:
     ]
 
 
+# In place of srun, it says with what it was started.
+SRUN = '#!/bin/sh\nwhile [ "$1" != ddp_numpy.train ]; do shift; done\nshift\necho "$*"\n'
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "again"),
+    [
+        ("", "--resume auto", "--resume auto"),
+        ("--resume auto", "--resume auto", "--resume auto"),
+        ("--resume old", "--resume old", "--resume old --resume auto"),
+    ],
+)
+@pytest.mark.parametrize("out", ["a new * $run", None])
+def test_a_job_that_is_queued_again_goes_on_and_starts_as_it_was_asked_to(
+    asked: str, first: str, again: str, out: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "srun").write_text(SRUN)
+    (tmp_path / "srun").chmod(0o755)
+    where = () if out is None else ("--out", out)
+    script = printed("--time", "1", *where, *asked.split(), folder=tmp_path)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    folder = out or "runs/slurm-7"
+
+    def words() -> str:
+        done = subprocess.run(["bash", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+        return " ".join(done.stdout.replace(f"--out {folder}", "").split())
+
+    assert words() == first
+    (tmp_path / folder / "checkpoints").mkdir(parents=True)
+    assert words() == first
+    (tmp_path / folder / "checkpoints" / "step-0000000005.npz").touch()
+    assert words() == again
+
+
+def test_no_value_puts_a_line_into_the_script(tmp_path: Path) -> None:
+    evil = "x\n#SBATCH --comment=y\nrm -rf ~\r"
+    for option in ("--partition", "--account", "--time", "--qos", "--constraint", "--mem", "--sbatch"):
+        job = sbatch("--time", "1", option, evil, folder=tmp_path)
+        assert (job.status, job.out) == (2, "")
+        assert len(job.err.splitlines()) == 1
+        assert r"x\n#SBATCH --comment=y\nrm -rf ~\r" in job.err
+    plain, job = (sbatch("--time", "1", "--", "--data", data, evil, folder=tmp_path) for data in ("x", evil))
+    assert len(job.out.splitlines()) == len(plain.out.splitlines())
+    assert job.out.count("#SBATCH") == plain.out.count("#SBATCH") + 1
+
+
+def test_what_can_be_asked_of_slurm(tmp_path: Path) -> None:
+    (tmp_path / "t.py").touch()
+    options = ("--time", "1", "--exclusive", "--mem", "4G", "--qos", "high", "--constraint", "a&b", "--bind", "core")
+    job = sbatch(*options, "--sbatch", "--gres=gpu:1", "--sbatch", "-w n1", "t.py", "--gres", "x", folder=tmp_path)
+    assert job.status == 0, job.err
+    lines = job.out.splitlines()
+    for line in ("--exclusive", "--mem=4G", "--qos=high", "--constraint='a&b'", "--gres=gpu:1", "-w n1"):
+        assert f"#SBATCH {line}" in lines
+    (command,) = [line for line in lines if "srun" in line]
+    assert " --cpu-bind=cores " in command
+    assert command.endswith(" t.py --gres x"), "what stands behind a script is the script's"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -151,6 +219,16 @@ def test_the_script_says_what_was_asked_for(tmp_path: Path) -> None:
         ((), "error: Missing option '--time'"),
         (("--time", "1", "--nodes", "0"), "error: Invalid value for '--nodes'"),
         (("--time", "1", "-m", "gone"), "error: -m gone: no module named 'gone'"),
+        (("--time", "1", "gone.py"), "error: gone.py: there is no such script here"),
+        (("--time", "1", "--warning", str(10**30)), "error: Invalid value for '--warning'"),
+        (("--time", "1", "--sbatch", "gres=1"), "error: Invalid value for '--sbatch': 'gres=1' is not an option of"),
+        (
+            ("--time", "1", "--sbatch", "-N 3"),
+            "error: Invalid value for '--sbatch': '-N 3': write --nodes in its place",
+        ),
+        (("--time", "1", "--gres=gpu:1"), 'error: --gres is an option of sbatch: write --sbatch "--gres=VALUE"; opt'),
+        (("--time", "1", "-x", "n1"), 'error: -x is an option of sbatch: write --sbatch "-x VALUE"; options of'),
+        (("--time", "1", "-N", "4"), "error: -N is an option of sbatch: write --nodes; options of the job stand"),
     ],
 )
 def test_mistakes(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,40 @@ def test_restarts_end_where_no_checkpoint_is_made_between_deaths(folder: Path) -
     assert job.status == 9
     assert job.err.count("note: the job died with status 9; restart 1 of 9 from the start") == 1
     assert "error: the job died with status 9 again with no checkpoint in between" in job.error_lines[-1]
+
+
+def test_each_start_has_its_own_logs(folder: Path) -> None:
+    (folder / "dies.py").write_text(
+        "import os, signal\nfrom ddp_numpy import world\nworld()\nprint('evidence', flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    job = launch(folder, "-n", "2", "--max-restarts", "9", "--log-dir", "logs", "-m", "dies")
+    assert job.status == 9
+    written = {str(path.relative_to(folder / "logs")): path.read_text() for path in (folder / "logs").rglob("*.log")}
+    names = {f"{start}rank-{rank}.log" for start in ("", "restart-1/") for rank in (0, 1)}
+    assert set(written) == names, "it died twice before its --out was there: not all restarts are spent"
+    assert any("evidence" in text for name, text in written.items() if "restart" not in name)
+
+
+DIES_ONCE = (
+    "import sys\nfrom pathlib import Path\n"
+    "sys.argv[1:1] = ['1000000' if Path('stopped').exists() else '13', '0', 'SIGKILL']\nimport stop_at\n"
+)
+
+
+def test_a_death_before_its_own_first_checkpoint_starts_again_from_the_run_that_was_asked_for(folder: Path) -> None:
+    (folder / "dies_once.py").write_text(DIES_ONCE)
+    old = ("--data", "t.csv", "--batch-size", "24", "--quiet", "--lr", "0.05", "--epochs", "1", "--out", "old")
+    assert run_job(None, "-m", "ddp_numpy.train", *old, cwd=folder).status == 0
+    resumed = ("--resume", "old", "--epochs", "3", "--quiet", "--checkpoint-every", "2", "epochs")
+    job = run_job(None, "-m", "launch", "run", "-n", "2", "--max-restarts", "2", "-m", "dies_once",
+                  *resumed, "--out", "new", cwd=folder)  # fmt: skip
+    assert job.status == 0, job.err
+    assert "restart 1 of 2 from old\n" in job.err
+    assert run_job(2, "-m", "ddp_numpy.train", *resumed, "--out", "whole", cwd=folder).status == 0
+    assert tomllib.loads((folder / "new" / "config.toml").read_text())["lr"] == 0.05
+    params, expected = (load_model(folder / out / "model.npz").params for out in ("new", "whole"))
+    np.testing.assert_array_equal(params, expected)
 
 
 @pytest.mark.parametrize(

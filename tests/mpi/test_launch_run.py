@@ -10,10 +10,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from jobs import RANK_1_FAILS, STAY, Job, gone_within, run_job, staying
+from jobs import RANK_1_FAILS, STAY, Job, gone_within, left_of, run_job, staying
 from tables import classified_rows, write_csv
 from terminals import on_terminal
 
+import ddp_numpy
+import launch.__main__ as launched
 from ddp_numpy import load_model
 from launch.job import Process, _held
 
@@ -69,6 +71,130 @@ def test_threads(folder: Path) -> None:
     assert threads(OMP_NUM_THREADS="3") == "3"
     assert threads("--threads", "2", OMP_NUM_THREADS="3") == "2"
     assert threads("--threads", "auto") == str(len(os.sched_getaffinity(0)))
+
+
+def test_a_script_runs_as_python_runs_it(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub" / "beside.py").write_text("")
+    (folder / "sub" / "show.py").write_text(
+        "import beside, os, pickle, sys\nclass A: pass\n"
+        "shown = sys.argv, sys.path[0], __name__, __file__, type(pickle.loads(pickle.dumps(A()))) is A\n"
+        "sys.stdout.write(f'{shown}\\n')\n"
+    )
+    words = ("sub/show.py", "-n", "7", "--help", "x")
+    job = launch("run", "-n", "2", *words, cwd=folder)
+    assert job.status == 0, job.err
+    assert job.out == 2 * run_job(None, *words, cwd=folder).out
+
+
+def test_files_of_the_working_folder_take_no_place_of_the_launchers(folder: Path) -> None:
+    for name in ("launch", "socket", "signal", "rank", "click"):
+        (folder / f"{name}.py").write_text(f"raise SystemExit('{name} of the working folder')")
+    (folder / "show.py").write_text("import sys; sys.stdout.write(f'{sys.path[0]}\\n')")
+    launchers = [(str(Path(sys.executable).with_name("ddp-launch")),), (sys.executable, Path(launched.__file__))]
+    for launcher in launchers:
+        done = subprocess.run(
+            [*launcher, "run", "-n", "2", "-m", "show"], cwd=folder, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stdout) == (0, f"{folder}\n{folder}\n"), done.stderr
+    (folder / "launch.py").unlink()
+    job = launch("run", "-n", "2", "-m", "show", cwd=folder)
+    assert (job.status, job.out) == (0, f"{folder}\n{folder}\n"), job.err
+
+
+def test_nobody_sees_what_lets_a_rank_speak_to_the_launcher(folder: Path) -> None:
+    with staying(folder, 2, "--verbose") as job:
+        environments = [process.environ() for process in left_of(str(folder))]
+        (secret,) = {found["DDP_NUMPY_LAUNCHER"] for found in environments if "DDP_NUMPY_LAUNCHER" in found}
+        address, _, token = secret.split(":")
+        assert address == "127.0.0.1", "all ranks are on this host"
+        arguments = [process.cmdline() for process in left_of(str(folder))]
+        assert sum("rank.py" in " ".join(words) for words in arguments) >= 3, "mpirun and the ranks"
+        assert any("hydra_pmi_proxy" in words[0] for words in arguments)
+        assert token not in str(arguments)
+        job.terminate()
+        assert job.stderr is not None
+        said = job.stderr.read()
+    assert "rank.py" in said
+    assert token not in said
+
+
+FULL = "/dev/full"
+
+
+@pytest.mark.parametrize("what", ["stdout", "stderr", "both", "closed", "head"])
+def test_output_that_can_not_be_delivered_ends_nothing(what: str, folder: Path) -> None:
+    (folder / "talk.py").write_text(
+        "import pathlib, sys\nfrom ddp_numpy import world\ncomm = world()\n"
+        "for _ in range(200):\n    print(300 * 'x', flush=True)\n    print(300 * 'x', file=sys.stderr, flush=True)\n"
+        "comm.agree(None)\npathlib.Path(f'done-{comm.rank}').touch()\n"
+    )
+    redirections = {
+        "stdout": f">{FULL}", "stderr": f"2>{FULL}", "both": f">{FULL} 2>&1", "closed": ">&- 2>&- <&-",
+        "head": "2>&1 | head -1; exit ${PIPESTATUS[0]}",
+    }  # fmt: skip
+    command = f"{sys.executable} -m launch run -n 2 --log-dir logs -m talk {redirections[what]}"
+    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in folder.glob("done-*")} == {"done-0", "done-1"}
+    assert (folder / "logs" / "rank-1.log").stat().st_size == 200 * 2 * 301
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_commands_whose_output_nobody_takes_say_nothing(folder: Path) -> None:
+    for command in ("", "--help", "run --help", "run --dry-run", "sbatch --time 1", "run --np x"):
+        for redirection in (f">{FULL} 2>{FULL}", ">&- 2>&-", "| head -c 1; exit ${PIPESTATUS[0]}"):
+            line = f"({sys.executable} -m launch {command} {redirection}) 2>&1"
+            done = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True, timeout=60)
+            assert done.returncode == (2 if command in ("", "run --np x") else 0), (line, done.stdout)
+            assert "Traceback" not in done.stdout
+            assert "Exception" not in done.stdout
+
+
+def test_logs_on_a_full_disk_end_nothing(small_disk: Path, folder: Path) -> None:
+    (folder / "talk.py").write_text(
+        "from ddp_numpy import world\ncomm = world()\nfor _ in range(3000):\n    print(300 * 'x')\ncomm.agree(None)\n"
+    )
+    job = launch("run", "-n", "2", "--log-dir", small_disk, "-m", "talk", cwd=folder, timeout=30)
+    assert job.status == 0, job.err
+    assert len(job.out) == 2 * 3000 * 301
+    lines = job.err.splitlines()
+    assert len(lines) == 2, "each rank says once that it keeps no more"
+    assert all("No space left on device; no output of this rank is kept from here on" in line for line in lines)
+
+
+CTRL_C = """
+import importlib.abc, os, signal, sys
+class CtrlC(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "launch.flavours":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, CtrlC())
+"""
+
+
+def test_ctrl_c_while_the_launcher_starts_is_no_traceback(folder: Path) -> None:
+    (folder / "sitecustomize.py").write_text(CTRL_C)
+    job = launch("run", "-n", "2", "-m", "stay", cwd=folder, env={"PYTHONPATH": str(folder)})
+    assert (job.status, job.out, job.err) == (-signal.SIGINT, "", "")
+
+
+def test_no_command_is_the_usage(folder: Path) -> None:
+    job = launch(cwd=folder)
+    assert (job.status, job.out) == (2, "")
+    assert job.err.startswith("Usage: python -m launch")
+
+
+def test_the_version_is_printed_once(folder: Path) -> None:
+    version = f"ddp_numpy {ddp_numpy.__version__}\n"
+    for ranks, module in (
+        (None, "launch"),
+        (None, "ddp_numpy.verify"),
+        (None, "ddp_numpy.train"),
+        (3, "ddp_numpy.train"),
+    ):
+        job = run_job(ranks, "-m", module, "--version", cwd=folder)
+        assert (job.status, job.out, job.err) == (0, version, "")
 
 
 def test_the_default_is_a_rank_a_core_or_slurms_tasks(folder: Path) -> None:
@@ -264,6 +390,20 @@ def test_a_job_that_runs_too_long_is_ended(folder: Path) -> None:
         (("--mpi", "intelmpi"), "no mpirun of intelmpi: found "),
         (("--timeout", "-1"), "'--timeout'"),
         (("--log-dir", "t.csv/x", "--data", "t.csv"), "--log-dir t.csv/x: Not a directory"),
+        (("--log-dir", ""), "'--log-dir': it is empty"),
+        (("--log-dir", 300 * "a"), ": File name too long"),
+        (("--hostfile", ""), "'--hostfile': it is empty"),
+        (("--hostfile", os.fsdecode(b"\xff\n\x1b")), r"\udcff\n\x1b: can't read the hostfile"),
+        (("--hosts", "a\nerror: b\x1b[31m"), r"--hosts: 'a\nerror: b\x1b[31m' is not a host"),
+        (("-m", "a\nerror: b"), r"-m a\nerror: b: no module named"),
+        (("-m", 300 * "a"), "…"),
+        (("-m", "json"), "-m json: a package without a module __main__"),
+        (("gone.py", "-n", "3"), "gone.py: there is no such script here"),
+        (("--timeout", "nan"), "'--timeout': 'nan' is not a finite number"),
+        (("--np", "1000000000"), "1000000000 ranks on one host are more than 1000 for each of its"),
+        (("--np", "9" * 5000), "is not a valid integer"),
+        (("--threads", "٣"), "--threads: '٣' is not a whole number above 0 or auto"),
+        (("--env", "A\n=1"), r"--env: 'A\n=1' is not NAME=VALUE"),
     ],
 )
 def test_mistakes_of_the_command_line(arguments: tuple[str, ...], message: str, folder: Path) -> None:
@@ -272,6 +412,22 @@ def test_mistakes_of_the_command_line(arguments: tuple[str, ...], message: str, 
     assert len(job.err.splitlines()) == 1
     assert job.err.startswith("error: ")
     assert message in job.err
+
+
+# In place of ssh, a host that says what it likes.
+RSH = "#!/bin/sh\nprintf '\\033[31mbad \\rerror: forged\\nerror: forged\\n' >&2\nexit 1\n"
+
+
+@pytest.mark.parametrize("command", ["run", "doctor"])
+def test_what_a_host_says_can_not_forge_a_line(command: str, folder: Path) -> None:
+    (folder / "rsh").write_text(RSH)
+    (folder / "rsh").chmod(0o755)
+    mpi_args = f"-launcher ssh -launcher-exec {folder / 'rsh'}"
+    job = launch(command, "--hosts", "elsewhere:1", "--mpi-args", mpi_args, cwd=folder)
+    (line,) = (job.out + job.err).splitlines()
+    assert line.startswith(("error: ", "FAIL  hosts"))
+    assert line.isprintable()
+    assert r"elsewhere: \x1b[31mbad" in line
 
 
 def test_no_mpirun_says_how_to_get_one(folder: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from jobs import RANK_1_FAILS, STAY, Job, gone_within, mpirun, openmpi_python, run_job, staying
+from jobs import RANK_1_FAILS, STAY, Job, gone_within, left_of, mpirun, openmpi_python, run_job, staying
 from tables import classified_rows, write_csv
 
 from ddp_numpy import load_model
@@ -104,6 +104,15 @@ def test_the_launchers_end_is_every_ranks(end: signal.Signals, folder: Path) -> 
         job.send_signal(end)
         assert gone_within(5, folder)
         assert job.wait(5) == (128 + end if end != signal.SIGKILL else -end)
+
+
+def test_nobody_sees_what_lets_a_rank_speak_to_the_launcher(folder: Path) -> None:
+    (folder / "stay.py").write_text(STAY)
+    with staying(folder, 2, python=PYTHON):
+        found = [process.environ().get("DDP_NUMPY_LAUNCHER", "") for process in left_of(str(folder))]
+        tokens = {secret.rpartition(":")[2] for secret in found if secret}
+        assert len(tokens) == 1, found
+        assert tokens.pop() not in str([process.cmdline() for process in left_of(str(folder))])
 
 
 def test_a_killed_mpirun_takes_the_ranks_along(folder: Path) -> None:

@@ -58,11 +58,15 @@ def test_mistakes(tmp_path: Path) -> None:
     (tmp_path / "elsewhere.py").touch()  # as if rank 0 wrote to another host's disk
     for options, words in (
         (("--ranks", "0"), "ranks"),
-        (("--ranks", "1", "--hidden", "x"), "ended with status 2"),
+        (("--ranks", "1,1"), "'1,1' is not a list of different whole numbers above 0"),
+        (("--ranks", "99999999999999999999"), "is not a list of different whole numbers"),
+        (("--ranks", "1", "--launch", '"'), "Invalid value for '--launch': '\"': No closing quotation"),
+        (("--ranks", "1", "--hidden", "x"), "Invalid value for '--hidden'"),
         (("--ranks", "1", "--launch", "-m elsewhere"), "left nothing in /"),
     ):
         job = verify(tmp_path, *options)
-        assert job.status == 2
+        assert (job.status, job.out) == (2, "")
+        assert len(job.err.splitlines()) == 1, job.err
         assert words in job.error_lines[-1]
 
 
