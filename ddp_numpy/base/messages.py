@@ -22,8 +22,13 @@ def one_line(text: object) -> str:
 
 def tell(text: object) -> None:
     """Print a line to stderr, if that is possible."""
+    tell_lines(f"{one_line(text)}\n")
+
+
+def tell_lines(text: str) -> None:
+    """Print whole lines to stderr as they are, if that is possible: for the traces of our own program."""
     with contextlib.suppress(OSError, ValueError, AttributeError):  # a full disk; a closed stream; no stream
-        sys.stderr.write(f"{one_line(text)}\n")
+        sys.stderr.write(text)
         sys.stderr.flush()
 
 
@@ -53,6 +58,8 @@ def tolerate_lost_output() -> None:
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
+        if isinstance(stream, _Tolerant):
+            continue
         if stream is None:  # its descriptor was closed when Python started
             stream = open(os.devnull, "w")  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):

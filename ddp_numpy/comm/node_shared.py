@@ -49,9 +49,10 @@ class NodeSharedCommunicator(MPICommunicator):
         whole: Array = np.frombuffer(memory, dtype, math.prod(shape)).reshape(shape)
         if x is not None:
             whole[...] = x
-        if leads:
-            node.leaders.Bcast(whole)
-        node.wait(window)
+        with self.here:
+            if leads:
+                node.leaders.Bcast(whole)
+            node.wait(window)
         whole.flags.writeable = False
         return whole
 
@@ -116,7 +117,7 @@ class NodeSharedVector(SummedVector):
     def __init__(self, comm: NodeSharedCommunicator, node: _Node, window: MPI.Win, vectors: list[Array]) -> None:
         """vectors: those of the node's ranks, in their order."""
         super().__init__(comm, vectors[node.comm.rank])
-        self._node, self._window, self._vectors = node, window, vectors
+        self._node, self._window, self._vectors, self._here = node, window, vectors, comm.here
         # By start and stop of a part: this rank's slice of it, in the vectors of all ranks. Made once for each part.
         self._slices: dict[tuple[int | None, int | None], list[Array]] = {}
 
@@ -125,16 +126,17 @@ class NodeSharedVector(SummedVector):
         node, slices = self._node, self._slices.get((part.start, part.stop))
         if slices is None:
             slices = self._slices[part.start, part.stop] = self._slices_of(part)
-        node.wait(self._window)  # until all vectors are written
-        if slices:
-            total, *others = slices
-            for other in others:
-                np.add(total, other, out=total)
-            if node.across is not None:
-                node.across.Allreduce(MPI.IN_PLACE, total)
-            for other in others:
-                other[...] = total
-        node.wait(self._window)  # until all slices are summed
+        with self._here:
+            node.wait(self._window)  # until all vectors are written
+            if slices:
+                total, *others = slices
+                for other in others:
+                    np.add(total, other, out=total)
+                if node.across is not None:
+                    node.across.Allreduce(MPI.IN_PLACE, total)
+                for other in others:
+                    other[...] = total
+            node.wait(self._window)  # until all slices are summed
 
     def free(self) -> None:
         super().free()

@@ -40,7 +40,7 @@ class Trainer:
         GridExchange() the weights have the same bits on any number of ranks. replica_check: how often the ranks compare
         what they must hold alike; every 100 steps by default. Raises InputError for a batch size below 1.
         """
-        with comm.together():
+        with comm.training(), comm.together():
             if batch_size < 1:
                 raise InputError(f"batch size {batch_size}: must be at least 1")
         self.model, self.optimizer, self.comm = model, optimizer, comm
@@ -53,9 +53,6 @@ class Trainer:
         """Set it on any rank, in a signal handler too: all ranks raise Interrupted at the end of the same step."""
         self.stopping = False
         """Whether some rank's `stop` was set when the last step was summed up: the same on every rank."""
-        self.sums_begun = self.sums_ended = 0
-        """How many steps' sums over ranks this rank has begun, and how many of them have ended. The watchdog's thread
-        reads them: while sums_begun is one more than sums_ended, this rank is waiting for the others."""
         self._context = Context(training=True, seed=seed)
         self._prepared = False
 
@@ -68,7 +65,7 @@ class Trainer:
         if model.input_shape is None:
             model.build(input_shape)
             model.initialize(generator(self.seed, "init"))
-        with self.comm.together():
+        with self.comm.training(), self.comm.together():
             if model.input_shape != input_shape or model.output_shape != (train.classes,):
                 raise InputError(
                     f"the model maps {model.input_shape} to {model.output_shape}, "
@@ -145,7 +142,8 @@ class Trainer:
         `prepare` does, ReplicaError if the ranks' weights have come apart, DivergedError at a loss or a gradient
         that is not finite, and Interrupted, after on_step, once `stop` was set. It may then be called again.
         """
-        self.prepare(train)
+        with self.comm.training():
+            self.prepare(train)
         while self.epoch < epochs:
             start, rows_before = time.perf_counter(), self.epoch_sums[2]
             self.train_epoch(train, on_step)
@@ -168,7 +166,7 @@ class Trainer:
         """What is left of one pass over all rows in their order; `epoch_sums` then has loss, correct and rows."""
         reader = Reader(train, self.model.dtype)
         order = epoch_order(len(train), self.seed, self.epoch + 1)
-        with np.errstate(over="ignore", invalid="ignore"):  # DivergedError says it
+        with self.comm.training(), np.errstate(over="ignore", invalid="ignore"):  # DivergedError says it
             for batch in batches(order[self.step * self.batch_size :], self.batch_size):
                 self.train_step(reader, batch)
                 self.step += 1
@@ -193,9 +191,7 @@ class Trainer:
             exchange.add_gradients(len(rows))
             counts = tally.add(counts, losses, right)
         exchange.riders[...] = *counts, self.stop
-        self.sums_begun += 1
         exchange.sum()
-        self.sums_ended += 1
         self.sums, self.stopping = tally.figures(exchange.riders[:-1]), bool(exchange.riders[-1])
         self._check_and_clip()
         self.optimizer.step(self.model.params, exchange.grads)

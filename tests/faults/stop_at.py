@@ -16,6 +16,7 @@ from ddp_numpy.training.trainer import Trainer
 
 step, rank, what = sys.argv.pop(1), int(sys.argv.pop(1)), sys.argv.pop(1)
 train_step = Trainer.train_step
+steps_begun = 0
 
 
 def wait_for_checkpoint(number: int) -> None:
@@ -28,7 +29,9 @@ def wait_for_checkpoint(number: int) -> None:
 
 
 def stopping(self, *arguments):  # type: ignore[no-untyped-def]
-    made = self.sums_ended if step.startswith("+") else self.steps_made
+    global steps_begun
+    made = steps_begun if step.startswith("+") else self.steps_made
+    steps_begun += 1
     if made == int(step) and self.comm.rank == rank:
         if made and step.startswith("+"):
             wait_for_checkpoint(self.steps_made)
