@@ -54,6 +54,7 @@ class Trainer:
         self.stopping = False
         """Whether some rank's `stop` was set when the last step was summed up: the same on every rank."""
         self._context = Context(training=True, seed=seed)
+        self._norm = np.zeros(1)
         self._prepared = False
 
     def prepare(self, train: Dataset) -> None:
@@ -94,15 +95,17 @@ class Trainer:
         return "; ".join(filter(None, (words, str(self.exchange))))
 
     def idle_ranks(self) -> str | None:
-        """A sentence, if there are more ranks than micro-shards in a batch, else None."""
-        micro_rows = self.exchange.micro_rows
-        shards = -(-self.batch_size // micro_rows) if micro_rows else self.comm.size
-        if micro_rows is None or self.comm.size <= shards:
+        """A sentence, if there are more ranks than rows in a batch, or micro-shards, else None."""
+        rows, micro_rows = self.batch_size, self.exchange.micro_rows
+        busy = -(-rows // (micro_rows or 1))
+        if self.comm.size <= busy:
             return None
-        return (
-            f"{self.comm.size - shards} of {self.comm.size} ranks have nothing to do, as a batch of {self.batch_size} "
-            f"rows has {shards} micro-shards of {micro_rows}; see --micro-rows and --batch-size"
-        )
+        shares = f"{rows} rows"
+        if micro_rows:
+            shares += f" has {busy} micro-shard{'s' * (busy > 1)} of {micro_rows}; see --micro-rows and --batch-size"
+        else:
+            shares += " is cut into one row a rank; see --batch-size"
+        return f"{self.comm.size - busy} of {self.comm.size} ranks have nothing to do, as a batch of {shares}"
 
     @property
     def steps_made(self) -> int:
@@ -211,7 +214,12 @@ class Trainer:
                 f"{self.optimizer.lr:g}; the update was not made. Lower --lr, or set --clip-norm"
             )
         if self.clip_norm is not None:
-            norm = float(np.linalg.norm(grads.astype(np.float64)))
+            # The gradient has the same bits on all ranks, but its norm need not: BLAS adds up in another order on
+            # another kind of CPU. So all take the norm of rank 0, which costs 2 µs on two ranks.
+            if self.comm.rank == 0:
+                self._norm[0] = np.linalg.norm(grads.astype(np.float64))
+            self.comm.broadcast_(self._norm)
+            norm = float(self._norm[0])
             if norm > self.clip_norm:
                 np.multiply(grads, self.clip_norm / norm, out=grads)
 
