@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import sys
 from typing import Any, TextIO
 
@@ -48,7 +49,16 @@ class _Tolerant:
             self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
+        if name == "buffer":  # Click would write to it directly
+            raise AttributeError(name)
         return getattr(self._stream, name)
+
+
+def begin_command() -> None:
+    """What every command does first, on every rank."""
+    tolerate_lost_output()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as the package was told for the time of the imports
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def tolerate_lost_output() -> None:

@@ -57,11 +57,11 @@ def world(sums: Sums = "auto", stall_timeout: float | None = None) -> Communicat
     Collective at its first call. Raises InputError if a launcher started several processes that can't see each other.
     """
     comm = _communicator(sums)
-    if stall_timeout is not None and not stall_timeout > 0:
-        comm.agree(InputError(f"stall timeout {stall_timeout:g}: must be above 0"))
-    if comm.size > 1:
-        watchdog = _watch()
-        if stall_timeout is not None:
+    watchdog = _watch() if comm.size > 1 else None
+    if stall_timeout is not None:
+        if not stall_timeout > 0:
+            comm.agree(InputError(f"stall timeout {stall_timeout:g}: must be above 0"))
+        if watchdog is not None:
             watchdog.set_timeout(stall_timeout)
     return comm
 

@@ -2,9 +2,9 @@
 
 import contextlib
 import os
-import sys
 from collections.abc import Callable, Iterator
 
+from ddp_numpy.base.messages import one_line, tell
 from ddp_numpy.training.metrics import Epoch
 
 _COLUMNS = (
@@ -43,13 +43,13 @@ class Report:
     @staticmethod
     def warning(text: str) -> None:
         """Print a line to stderr, even if the report is to be quiet."""
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        tell(f"warning: {text}")
 
     def fields(self, title: str, fields: dict[str, str]) -> None:
         """Print facts about a run: a title, and one line per field."""
         self.line(title, style="bold")
         for name, value in fields.items():
-            self.line(f"  {name:<9} {value}")
+            self.line(one_line(f"  {name:<9} {value}"))
 
     def table_header(self) -> None:
         """Print the names of the columns that `epoch` fills."""

@@ -1,7 +1,7 @@
 """python stop_at.py STEP RANK WHAT [options of ddp_numpy.train]: something happens to a rank in the middle of a step.
 
-STEP counts from the first weights, and +STEP from this start. WHAT: the name of a signal that the rank
-gets, or HANG.
+STEP counts from the first weights, and +STEP from this start. WHAT: the names of signals that the
+rank gets, with commas between, or HANG.
 """
 
 import os
@@ -38,7 +38,8 @@ def stopping(self, *arguments):  # type: ignore[no-untyped-def]
         Path("stopped").touch()  # for a test that looks how long the job is still there
         while what == "HANG":
             time.sleep(1)
-        os.kill(os.getpid(), signal.Signals[what])
+        for name in what.split(","):
+            os.kill(os.getpid(), signal.Signals[name])
     train_step(self, *arguments)
 
 
