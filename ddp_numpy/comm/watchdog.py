@@ -148,7 +148,7 @@ class _Thread(threading.Thread):
         text = self._stacks() if stacks else ""
         time.sleep(_FORWARD_SECONDS)
         tell_lines(text + (f"error: {one_line(error)}\n" if error else ""))
-        if error:
+        if error and status == _STATUS:  # else no host is lost, and the launcher is to see the status
             _tell_launcher()
         time.sleep(_LAST_SECONDS)
         os._exit(status)

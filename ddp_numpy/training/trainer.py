@@ -141,9 +141,13 @@ class Trainer:
     ) -> Iterator[Epoch]:
         """Train up to so many epochs in all, yielding the figures of each as it ends. Every rank iterates over all.
 
-        on_step is called after each step with the number of rows of its global batch. Raises InputError as
-        `prepare` does, ReplicaError if the ranks' weights have come apart, DivergedError at a loss or a gradient
-        that is not finite, and Interrupted, after on_step, once `stop` was set. It may then be called again.
+        on_step is called after each step with the number of rows of its global batch. A rank that lets the others wait
+        in training for longer than the stall timeout (see `world`) ends the job. What may take longer on one rank, in
+        on_step or between epochs, goes into a `with comm.unhurried():`.
+
+        Raises InputError as `prepare` does, ReplicaError if the ranks' weights have come apart, DivergedError at a loss
+        or a gradient that is not finite, and Interrupted, after on_step, once `stop` was set. It may then be called
+        again.
         """
         with self.comm.training():
             self.prepare(train)
