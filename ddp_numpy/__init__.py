@@ -1,6 +1,13 @@
 """Data-parallel training with NumPy and MPI: the number of ranks changes the time, never the result."""
 
 # ruff: noqa: E402
+import signal
+import sys
+
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # `python -m ddp_numpy.NAME` is being started. Until the command runs, Ctrl-C ends it without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 from ddp_numpy.base.threads import default_to_one_thread
 
 default_to_one_thread()  # before anything below loads NumPy

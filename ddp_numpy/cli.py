@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from click_option_group import optgroup
 
 from ddp_numpy.base.errors import InputError, JobError
+from ddp_numpy.base.messages import begin_command
 from ddp_numpy.comm import Communicator, end_job, is_reporter, world
 from ddp_numpy.settings import GROUPS, OPTIONS, Settings
 
@@ -23,6 +24,7 @@ def run(command: click.Command) -> NoReturn:
     Bad usage and any other JobError end in one line, `error: …`, from rank 0 and in the error's exit status on
     every rank; any other exception in a traceback, and all ranks gone.
     """
+    begin_command()
     comm: Communicator | None = None
     try:
         context, usage_error = _parse(command)

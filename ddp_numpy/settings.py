@@ -15,6 +15,7 @@ from typing import Any, Literal
 import click
 
 from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.messages import begin_command
 from ddp_numpy.base.options import (
     Change,
     CountOrAll,
@@ -216,4 +217,5 @@ def reference() -> str:
 
 
 if __name__ == "__main__":
+    begin_command()
     print(reference(), end="")

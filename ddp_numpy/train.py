@@ -21,7 +21,6 @@ from ddp_numpy.training.exchange import FloatExchange, GridExchange
 from ddp_numpy.training.replicas import ReplicaCheck
 from ddp_numpy.training.signals import stopped_by_signals
 from ddp_numpy.training.trainer import Trainer
-from ddp_numpy.training.watchdog import Watchdog
 
 
 def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -40,12 +39,12 @@ def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> N
 def main(context: click.Context, /, **_: Any) -> None:
     """Train a network on labelled rows: alone, or under mpirun on all ranks together, with the same result."""
     settings, given = training_settings(context)
-    comm = world(settings.training.comm)
-    with Watchdog(comm, settings.training.stall_timeout, Report.warning) as watchdog:
-        train(settings, given, comm, watchdog)
+    comm = world(settings.training.comm, settings.training.stall_timeout)
+    with comm.unhurried():  # all but the steps themselves: reading, evaluating, writing the last checkpoint
+        train(settings, given, comm)
 
 
-def train(settings: Settings, given: set[str], comm: Communicator, watchdog: Watchdog) -> None:
+def train(settings: Settings, given: set[str], comm: Communicator) -> None:
     """Train as the settings say, and leave a run folder behind. Collective.
 
     given: the names of the options that are not defaults; a resumed run brings its own values of the others along.
@@ -66,7 +65,6 @@ def train(settings: Settings, given: set[str], comm: Communicator, watchdog: Wat
         divisor=settings.data.divisor,
     )
     trainer = make_trainer(settings, train_data, comm)
-    watchdog.watch(lambda: (trainer.sums_begun, trainer.sums_ended))
     settings = settings.of(settings.values() | {"micro-rows": trainer.exchange.micro_rows})
     record = begin(start, settings, trainer, train_data, report)
     show_header(report, settings, trainer, train_data, valid_data, start, record)
@@ -76,7 +74,8 @@ def train(settings: Settings, given: set[str], comm: Communicator, watchdog: Wat
 
             def after_step(rows: int) -> None:
                 advance(rows)
-                record.after_step(trainer)
+                with comm.unhurried():
+                    record.after_step(trainer)
 
             for epoch in trainer.fit(train_data, valid_data, settings.training.epochs, after_step):
                 report.epoch(epoch)

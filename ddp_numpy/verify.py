@@ -20,7 +20,7 @@ import numpy as np
 
 import ddp_numpy
 from ddp_numpy.base.errors import JobError
-from ddp_numpy.base.messages import tell, tolerate_lost_output
+from ddp_numpy.base.messages import begin_command, tell
 from ddp_numpy.nn import Array, Sequential
 from ddp_numpy.runs.model_file import load_model
 from ddp_numpy.runs.snapshot import read_snapshot
@@ -71,10 +71,10 @@ def main(ranks: list[int], launch_options: list[str], options: tuple[str, ...]) 
     assert first is not None
     counts = ", ".join(map(str, ranks))
     if not equal:
-        click.echo(f"DIFFERENT: the number of ranks, of {counts}, changes the result")
+        print(f"DIFFERENT: the number of ranks, of {counts}, changes the result")
         sys.exit(1)
     words = "EQUAL TO THE LAST BIT" if first.settings.training.reproducible else "EQUAL UP TO ROUNDING"
-    click.echo(f"{words} on {counts} ranks")
+    print(f"{words} on {counts} ranks")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _certify(trained: Trained, first: Trained) -> bool:
         trained.model.params[...] = params
         digest = trained.model.digest()
         ranks = "1 rank" if trained.ranks == 1 else f"{trained.ranks} ranks"
-        click.echo(f"{ranks}  epoch {number}  {digest}  {words}{allowed}")
+        print(f"{ranks}  epoch {number}  {digest}  {words}{allowed}")
     return equal
 
 
@@ -154,13 +154,13 @@ def _train(ranks: int, launch_options: list[str], options: tuple[str, ...], fold
 
 
 if __name__ == "__main__":
-    tolerate_lost_output()
+    begin_command()
     try:
         sys.exit(main.main(prog_name="python -m ddp_numpy.verify", standalone_mode=False))
     except click.ClickException as error:
         tell(f"error: {error.format_message().rstrip('.')}")
         sys.exit(2)
-    except click.Abort:
+    except click.Abort:  # Ctrl-C
         sys.exit(130)
     except JobError as error:
         tell(f"error: {error}")

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +57,31 @@ def test_a_command_survives_the_loss_of_its_output(redirection: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("redirection", [">&- 2>&-", ">/dev/full 2>/dev/full", "| head -c 1"])
+def test_commands_do_their_work_for_nobody(redirection: str, tmp_path: Path) -> None:
+    commands = (
+        "train --epochs 2 --out run",
+        "train --epochs 3 --out run --resume auto",  # warns that the newest checkpoint is damaged
+        "train --help",
+        "train --epochs 1 --out run --resume auto --hidden 9; [ $? = 2 ]",  # an error that nobody hears
+        "settings",
+        "probe",
+    )
+    lines = [f"{{ $0 -m ddp_numpy.{command}; }} {redirection} || exit 9" for command in commands]
+    lines.insert(1, "> run/checkpoints/step-0000000188.npz")
+    script = "\n".join(["set -o pipefail", *lines])
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        ["bash", "-c", script, sys.executable],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3

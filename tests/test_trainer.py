@@ -4,8 +4,20 @@ import reference
 from tables import classified_rows
 
 from benchmarks.step import allocated_by
-from ddp_numpy import SGD, Dataset, Dense, InputError, ReLU, Sequential, SingleProcess, Trainer
+from ddp_numpy import (
+    SGD,
+    Dataset,
+    Dense,
+    FloatExchange,
+    GridExchange,
+    InputError,
+    ReLU,
+    Sequential,
+    SingleProcess,
+    Trainer,
+)
 from ddp_numpy.data import Reader, batches, epoch_order
+from ddp_numpy.training.exchange import Exchange
 
 BATCH, LR, SEED = 16, 0.1, 5
 
@@ -103,6 +115,20 @@ def test_a_model_that_does_not_fit_the_data_is_refused() -> None:
     ours.prepare(data)
     with pytest.raises(InputError, match=r"maps \(12,\) to \(4,\), but the data has features \(5,\) and 4 classes"):
         ours.prepare(fits_not)
+
+
+@pytest.mark.parametrize("kind", [FloatExchange, GridExchange])
+def test_an_exchange_of_two_trainers_is_refused(kind: type[Exchange]) -> None:
+    exchange = kind()
+    first, second = (
+        Trainer(Sequential(Dense(4)), SGD(LR), SingleProcess(), batch_size=BATCH, exchange=exchange) for _ in range(2)
+    )
+    first.prepare(dataset(60))
+    first.prepare(dataset(60))
+    grads = exchange.grads
+    with pytest.raises(InputError, match=f"this {kind.__name__} belongs to another trainer; give each trainer its own"):
+        second.prepare(dataset(60))
+    assert exchange.grads is grads
 
 
 def test_batch_size_below_one_is_refused() -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import sys
 from typing import Any, TextIO
 
@@ -22,8 +23,13 @@ def one_line(text: object) -> str:
 
 def tell(text: object) -> None:
     """Print a line to stderr, if that is possible."""
+    tell_lines(f"{one_line(text)}\n")
+
+
+def tell_lines(text: str) -> None:
+    """Print whole lines to stderr as they are, if that is possible: for the traces of our own program."""
     with contextlib.suppress(OSError, ValueError, AttributeError):  # a full disk; a closed stream; no stream
-        sys.stderr.write(f"{one_line(text)}\n")
+        sys.stderr.write(text)
         sys.stderr.flush()
 
 
@@ -43,7 +49,16 @@ class _Tolerant:
             self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
+        if name == "buffer":  # Click would write to it directly
+            raise AttributeError(name)
         return getattr(self._stream, name)
+
+
+def begin_command() -> None:
+    """What every command does first, on every rank."""
+    tolerate_lost_output()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as the package was told for the time of the imports
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def tolerate_lost_output() -> None:
@@ -53,6 +68,8 @@ def tolerate_lost_output() -> None:
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
+        if isinstance(stream, _Tolerant):
+            continue
         if stream is None:  # its descriptor was closed when Python started
             stream = open(os.devnull, "w")  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):

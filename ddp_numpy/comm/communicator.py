@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ddp_numpy.base.errors import JobError
+from ddp_numpy.comm.whereabouts import Place, Whereabouts
 
 T = TypeVar("T")
 Array = npt.NDArray[Any]
@@ -29,6 +30,8 @@ class Communicator(abc.ABC):
 
     sums: str
     """How vectors of `summed_vector` are summed, for people to read; empty if there is nothing to sum."""
+    here = Whereabouts()
+    """Where this process is, whichever of its communicators is called."""
 
     def summed_vector(self, n: int, dtype: npt.DTypeLike) -> "SummedVector":
         """A vector (n,) on each rank, to be summed over ranks many times: in the memory that is summed fastest."""
@@ -79,6 +82,14 @@ class Communicator(abc.ABC):
         except JobError as raised:
             error = raised
         self.agree(error)
+
+    def training(self) -> contextlib.AbstractContextManager[None]:
+        """A block in which the ranks keep pace: if one lets the others wait for too long, the job ends."""
+        return self.here.at(Place.TRAINING)
+
+    def unhurried(self) -> contextlib.AbstractContextManager[None]:
+        """A block in which this rank may let the others wait as long as it takes, in training too."""
+        return self.here.at(Place.UNHURRIED)
 
     def hosts(self) -> list[str]:
         """The names of the hosts the ranks run on, each once, in rank order, on every rank."""

@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from collections.abc import Callable
 from typing import NoReturn, TypeVar, cast
 
 import mpi4py
@@ -25,7 +26,6 @@ T = TypeVar("T")
 # After MPI_Abort, mpirun may end before it has passed on the last lines of that rank: MPICH's mpirun lost one message
 # in forty. So the rank waits a little before it aborts.
 _FORWARD_SECONDS = 0.2
-
 
 # A rank that waits inside MPICH up to version 4 never yields its core: those versions are built without sched_yield. If
 # a node has more ranks than cores, the rank that the others wait for may then not run until the system takes a core
@@ -60,6 +60,20 @@ def library_version() -> str:
     return f"{name} {'.'.join(map(str, version))}"
 
 
+def gate() -> Callable[[], None]:
+    """A barrier of all ranks that is apart from every other call. Collective.
+
+    A rank in it and a rank in another call wait, and don't take each other's messages for their own.
+    """
+    comm = MPI.COMM_WORLD.Dup()
+
+    def wait() -> None:
+        if not MPI.Is_finalized():
+            barrier(comm)
+
+    return wait
+
+
 class MPICommunicator(Communicator):
     """All ranks that mpirun started. Sums are made by the MPI library's own Allreduce."""
 
@@ -72,13 +86,16 @@ class MPICommunicator(Communicator):
         self.sums = "Allreduce"
 
     def allreduce_(self, x: Array) -> None:
-        sum_in_place(self._comm, x)
+        with self.here:
+            sum_in_place(self._comm, x)
 
     def broadcast_(self, x: Array, root: int = 0) -> None:
-        self._comm.Bcast(x, root)
+        with self.here:
+            self._comm.Bcast(x, root)
 
     def broadcast(self, obj: T, root: int = 0) -> T:
-        return cast(T, self._comm.bcast(obj, root))
+        with self.here:
+            return cast(T, self._comm.bcast(obj, root))
 
     def share(self, x: Array | None) -> Array:
         shape, dtype = self.broadcast((x.shape, x.dtype) if x is not None else ((), np.dtype("u1")))
@@ -87,11 +104,14 @@ class MPICommunicator(Communicator):
         return copy
 
     def gather(self, obj: T, root: int = 0) -> list[T] | None:
-        return self._comm.gather(obj, root)
+        with self.here:
+            return self._comm.gather(obj, root)
 
     def agree(self, error: JobError | None) -> None:
         brought = None if error is None else (socket.gethostname(), error)
-        for rank, entry in enumerate(self._comm.allgather(brought)):
+        with self.here:
+            entries = self._comm.allgather(brought)
+        for rank, entry in enumerate(entries):
             if entry is not None:
                 host, first = entry
                 # An error on rank 0 would most likely happen on all ranks, so the message names no rank. An error that
@@ -101,6 +121,8 @@ class MPICommunicator(Communicator):
                 raise agreed from error
 
     def abort(self, status: int) -> NoReturn:
-        time.sleep(_FORWARD_SECONDS)
-        self._comm.Abort(status)
-        raise AssertionError("MPI_Abort returned")
+        try:
+            time.sleep(_FORWARD_SECONDS)
+            self._comm.Abort(status)
+        finally:  # an impatient Ctrl-C; an MPI_Abort that returns
+            os._exit(status)

@@ -5,8 +5,11 @@ from the start (MPI-3 shared windows; Hoefler et al., MPI + MPI, Computing 95, 2
 has a communicator of its own, so that all of a node's ranks use its links at once.
 """
 
+import contextlib
 import dataclasses
 import math
+import os
+import socket
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +18,10 @@ import numpy.typing as npt
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.comm.communicator import WHOLE, Array, SummedVector
 from ddp_numpy.comm.mpi import MPI, MPICommunicator, barrier, sum_in_place
+
+_SHARED_MEMORY = "/dev/shm"  # where the MPI libraries have their windows on Linux
+# The libraries need some of it for themselves: measured after the start, below 0.1 MiB a rank with MPICH and Open MPI.
+_SPARE_BYTES = 1 << 20
 
 
 class NodeSharedCommunicator(MPICommunicator):
@@ -25,14 +32,17 @@ class NodeSharedCommunicator(MPICommunicator):
         super().__init__()
         self._required = required
         self._node: _Node | None = None
+        self._copies = ""
 
     def summed_vector(self, n: int, dtype: npt.DTypeLike) -> SummedVector:
         """A vector (n,), shared if it can be. Collective."""
         node = self._meet()
-        window = self._allocate(n * np.dtype(dtype).itemsize) if node.slices else None
+        window = None
+        if node.slices:
+            window, why = self._allocate(n * np.dtype(dtype).itemsize)
+            if window is None:
+                self.sums = f"Allreduce, as {why}"
         if window is None:
-            if self._required:
-                self.agree(InputError(f"--comm node-shared: {self.sums}; use --comm auto or allreduce"))
             return super().summed_vector(n, dtype)
         memories: list[Any] = [window.Shared_query(rank)[0] for rank in range(node.comm.size)]
         return NodeSharedVector(self, node, window, [np.frombuffer(memory, dtype, n) for memory in memories])
@@ -42,18 +52,26 @@ class NodeSharedCommunicator(MPICommunicator):
         node = self._meet()
         shape, dtype = self.broadcast((x.shape, x.dtype) if x is not None else ((), np.dtype("u1")))
         leads = node.comm.rank == 0
-        window = self._allocate(math.prod(shape) * dtype.itemsize if leads else 0) if node.slices else None
+        window = None
+        if node.slices:
+            window, why = self._allocate(math.prod(shape) * dtype.itemsize if leads else 0)
+            if window is None:
+                self._copies = f"; a copy of the data on each rank, as {why}"
         if window is None:
             return super().share(x)
         memory: Any = window.Shared_query(0)[0]
         whole: Array = np.frombuffer(memory, dtype, math.prod(shape)).reshape(shape)
         if x is not None:
             whole[...] = x
-        if leads:
-            node.leaders.Bcast(whole)
-        node.wait(window)
+        with self.here:
+            if leads:
+                node.leaders.Bcast(whole)
+            node.wait(window)
         whole.flags.writeable = False
         return whole
+
+    def __str__(self) -> str:
+        return super().__str__() + self._copies
 
     def _meet(self) -> "_Node":
         """Find out, once, which ranks share a node, and into how many slices vectors are cut."""
@@ -74,21 +92,65 @@ class NodeSharedCommunicator(MPICommunicator):
             self.sums = "node-shared memory" + (f", Allreduce between {nodes} nodes" if nodes > 1 else "")
         return self._node
 
-    def _allocate(self, size: int) -> MPI.Win | None:
-        """A window of so many bytes per rank; None, on every rank, if one of them can't have it."""
+    def _allocate(self, size: int) -> tuple[MPI.Win | None, str]:
+        """A window of so many bytes for this rank, and all of them are there.
+
+        If some rank can't have its bytes, None and why, on every rank. Raises InputError then if memory is to be shared
+        at all events.
+        """
         node = self._meet()
         window, why = None, ""
-        try:
-            window = MPI.Win.Allocate_shared(size, 1, comm=node.comm)
-        except MPI.Exception as error:
-            why = f" ({error.Get_error_string().splitlines()[0]})"
-        if self._comm.allreduce(int(window is None)):
-            node.slices = 0
-            self.sums = f"Allreduce, as memory can't be shared{why}"
-            return None
+        with self.here:
+            node_size = node.comm.allreduce(size)
+            if node.comm.rank == 0:
+                why = _lack(node_size + _SPARE_BYTES * node.comm.size)
+            why = node.comm.bcast(why)
+            if not why:
+                try:
+                    window = MPI.Win.Allocate_shared(size, 1, comm=node.comm)
+                except MPI.Exception as error:
+                    why = f"memory can't be shared ({error.Get_error_string().splitlines()[0]})"
+            whole = node.comm.allreduce(int(window is not None)) == node.comm.size
+            if whole and window is not None and not _reserve(window.Shared_query(node.comm.rank)[0]):
+                why = f"{_SHARED_MEMORY} on {socket.gethostname()} is full"
+            why = next(filter(None, self._comm.allgather(why)), "")
+            if why and whole and window is not None:
+                window.Free()
+        if why:
+            if self._required:
+                self.agree(InputError(f"--comm node-shared: {why}; use --comm auto or allreduce"))
+            return None, why
         assert window is not None
         window.Lock_all(MPI.MODE_NOCHECK)  # until it is freed: loads and stores are ordered by _Node.wait
-        return window
+        return window, ""
+
+
+def _lack(size: int) -> str:
+    """What is missing of so many bytes of shared memory on this host; empty if nothing is, or nobody knows.
+
+    Asked before the memory is allocated, which always goes well: pages are found when they are first written, and a
+    process for which none is left is killed by SIGBUS.
+    """
+    if not os.path.isdir(_SHARED_MEMORY):
+        return ""
+    found = os.statvfs(_SHARED_MEMORY)
+    free = found.f_bavail * found.f_frsize
+    if size <= free:
+        return ""
+    return f"{_SHARED_MEMORY} on {socket.gethostname()} has {free >> 20:,} MiB free and {-(-size >> 20):,} are needed"
+
+
+def _reserve(memory: Any) -> bool:
+    """Take all pages of this memory now. Returns whether they could be had: another job may have been quicker.
+
+    The kernel writes them, with zeros: where it finds no page for a write of ours it would send SIGBUS, and for a write
+    of its own it reports an error.
+    """
+    rest = memoryview(memory)
+    with contextlib.suppress(OSError), open("/dev/zero", "rb", buffering=0) as zeros:
+        while rest and (count := zeros.readinto(rest)):
+            rest = rest[count:]
+    return not rest
 
 
 @dataclasses.dataclass
@@ -116,7 +178,7 @@ class NodeSharedVector(SummedVector):
     def __init__(self, comm: NodeSharedCommunicator, node: _Node, window: MPI.Win, vectors: list[Array]) -> None:
         """vectors: those of the node's ranks, in their order."""
         super().__init__(comm, vectors[node.comm.rank])
-        self._node, self._window, self._vectors = node, window, vectors
+        self._node, self._window, self._vectors, self._here = node, window, vectors, comm.here
         # By start and stop of a part: this rank's slice of it, in the vectors of all ranks. Made once for each part.
         self._slices: dict[tuple[int | None, int | None], list[Array]] = {}
 
@@ -125,16 +187,17 @@ class NodeSharedVector(SummedVector):
         node, slices = self._node, self._slices.get((part.start, part.stop))
         if slices is None:
             slices = self._slices[part.start, part.stop] = self._slices_of(part)
-        node.wait(self._window)  # until all vectors are written
-        if slices:
-            total, *others = slices
-            for other in others:
-                np.add(total, other, out=total)
-            if node.across is not None:
-                sum_in_place(node.across, total)
-            for other in others:
-                other[...] = total
-        node.wait(self._window)  # until all slices are summed
+        with self._here:
+            node.wait(self._window)  # until all vectors are written
+            if slices:
+                total, *others = slices
+                for other in others:
+                    np.add(total, other, out=total)
+                if node.across is not None:
+                    sum_in_place(node.across, total)
+                for other in others:
+                    other[...] = total
+            node.wait(self._window)  # until all slices are summed
 
     def free(self) -> None:
         super().free()

@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 
-from ddp_numpy.base.messages import tell
+from ddp_numpy.base.messages import one_line, tell
 from ddp_numpy.training.metrics import Epoch
 
 _COLUMNS = (
@@ -49,7 +49,7 @@ class Report:
         """Print facts about a run: a title, and one line per field."""
         self.line(title, style="bold")
         for name, value in fields.items():
-            self.line(f"  {name:<9} {value}")
+            self.line(one_line(f"  {name:<9} {value}"))
 
     def table_header(self) -> None:
         """Print the names of the columns that `epoch` fills."""

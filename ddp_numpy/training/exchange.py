@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ddp_numpy.base.errors import InputError
 from ddp_numpy.comm import Communicator
 from ddp_numpy.nn import Array, Sequential
 from ddp_numpy.training.metrics import GRID_LIMIT, FloatTally, GridTally, Tally
@@ -46,7 +47,7 @@ class Exchange(Protocol):
     def prepare(self, comm: Communicator, model: Sequential, batch_size: int, riders: int) -> None:
         """Make the memory for a model's gradients, and let the model write them there. Collective.
 
-        riders: how many there are to be.
+        riders: how many there are to be. Raises InputError at a second call: an exchange has the memory of one trainer.
         """
         ...
 
@@ -81,6 +82,7 @@ class FloatExchange:
     tally: Tally = FloatTally()
 
     def prepare(self, comm: Communicator, model: Sequential, batch_size: int, riders: int) -> None:
+        _refuse_second_trainer(self, comm)
         parameters = model.params.size
         self._vector = comm.summed_vector(parameters + riders, model.dtype)
         sums = self._vector.array
@@ -135,6 +137,7 @@ class GridExchange:
         self.micro_rows = micro_rows
 
     def prepare(self, comm: Communicator, model: Sequential, batch_size: int, riders: int) -> None:
+        _refuse_second_trainer(self, comm)
         self.micro_rows = self.micro_rows or default_micro_rows(batch_size)
         self.piece_rows = max(1, _PIECE_ROWS // self.micro_rows) * self.micro_rows
         parameters = model.params.size
@@ -203,6 +206,12 @@ class GridExchange:
         # Written so that it is true of what is not a number. The quick look at all is the usual case.
         if not np.dot(gradient, gradient) < GRID_LIMIT**2:
             self._beyond += [not np.abs(gradient[part]).max() < GRID_LIMIT for part in self._slices.values()]
+
+
+def _refuse_second_trainer(exchange: Exchange, comm: Communicator) -> None:
+    with comm.together():
+        if hasattr(exchange, "grads"):
+            raise InputError(f"this {type(exchange).__name__} belongs to another trainer; give each trainer its own")
 
 
 def default_micro_rows(batch_size: int) -> int:

@@ -40,7 +40,7 @@ class Trainer:
         GridExchange() the weights have the same bits on any number of ranks. replica_check: how often the ranks compare
         what they must hold alike; every 100 steps by default. Raises InputError for a batch size below 1.
         """
-        with comm.together():
+        with comm.training(), comm.together():
             if batch_size < 1:
                 raise InputError(f"batch size {batch_size}: must be at least 1")
         self.model, self.optimizer, self.comm = model, optimizer, comm
@@ -53,10 +53,8 @@ class Trainer:
         """Set it on any rank, in a signal handler too: all ranks raise Interrupted at the end of the same step."""
         self.stopping = False
         """Whether some rank's `stop` was set when the last step was summed up: the same on every rank."""
-        self.sums_begun = self.sums_ended = 0
-        """How many steps' sums over ranks this rank has begun, and how many of them have ended. The watchdog's thread
-        reads them: while sums_begun is one more than sums_ended, this rank is waiting for the others."""
         self._context = Context(training=True, seed=seed)
+        self._norm = np.zeros(1)
         self._prepared = False
 
     def prepare(self, train: Dataset) -> None:
@@ -68,7 +66,7 @@ class Trainer:
         if model.input_shape is None:
             model.build(input_shape)
             model.initialize(generator(self.seed, "init"))
-        with self.comm.together():
+        with self.comm.training(), self.comm.together():
             if model.input_shape != input_shape or model.output_shape != (train.classes,):
                 raise InputError(
                     f"the model maps {model.input_shape} to {model.output_shape}, "
@@ -97,15 +95,17 @@ class Trainer:
         return "; ".join(filter(None, (words, str(self.exchange))))
 
     def idle_ranks(self) -> str | None:
-        """A sentence, if there are more ranks than micro-shards in a batch, else None."""
-        micro_rows = self.exchange.micro_rows
-        shards = -(-self.batch_size // micro_rows) if micro_rows else self.comm.size
-        if micro_rows is None or self.comm.size <= shards:
+        """A sentence, if there are more ranks than rows in a batch, or micro-shards, else None."""
+        rows, micro_rows = self.batch_size, self.exchange.micro_rows
+        busy = -(-rows // (micro_rows or 1))
+        if self.comm.size <= busy:
             return None
-        return (
-            f"{self.comm.size - shards} of {self.comm.size} ranks have nothing to do, as a batch of {self.batch_size} "
-            f"rows has {shards} micro-shards of {micro_rows}; see --micro-rows and --batch-size"
-        )
+        shares = f"{rows} rows"
+        if micro_rows:
+            shares += f" has {busy} micro-shard{'s' * (busy > 1)} of {micro_rows}; see --micro-rows and --batch-size"
+        else:
+            shares += " is cut into one row a rank; see --batch-size"
+        return f"{self.comm.size - busy} of {self.comm.size} ranks have nothing to do, as a batch of {shares}"
 
     @property
     def steps_made(self) -> int:
@@ -141,11 +141,16 @@ class Trainer:
     ) -> Iterator[Epoch]:
         """Train up to so many epochs in all, yielding the figures of each as it ends. Every rank iterates over all.
 
-        on_step is called after each step with the number of rows of its global batch. Raises InputError as
-        `prepare` does, ReplicaError if the ranks' weights have come apart, DivergedError at a loss or a gradient
-        that is not finite, and Interrupted, after on_step, once `stop` was set. It may then be called again.
+        on_step is called after each step with the number of rows of its global batch. A rank that lets the others wait
+        in training for longer than the stall timeout (see `world`) ends the job. What may take longer on one rank, in
+        on_step or between epochs, goes into a `with comm.unhurried():`.
+
+        Raises InputError as `prepare` does, ReplicaError if the ranks' weights have come apart, DivergedError at a loss
+        or a gradient that is not finite, and Interrupted, after on_step, once `stop` was set. It may then be called
+        again.
         """
-        self.prepare(train)
+        with self.comm.training():
+            self.prepare(train)
         while self.epoch < epochs:
             start, rows_before = time.perf_counter(), self.epoch_sums[2]
             self.train_epoch(train, on_step)
@@ -168,7 +173,7 @@ class Trainer:
         """What is left of one pass over all rows in their order; `epoch_sums` then has loss, correct and rows."""
         reader = Reader(train, self.model.dtype)
         order = epoch_order(len(train), self.seed, self.epoch + 1)
-        with np.errstate(over="ignore", invalid="ignore"):  # DivergedError says it
+        with self.comm.training(), np.errstate(over="ignore", invalid="ignore"):  # DivergedError says it
             for batch in batches(order[self.step * self.batch_size :], self.batch_size):
                 self.train_step(reader, batch)
                 self.step += 1
@@ -193,9 +198,7 @@ class Trainer:
             exchange.add_gradients(len(rows))
             counts = tally.add(counts, losses, right)
         exchange.riders[...] = *counts, self.stop
-        self.sums_begun += 1
         exchange.sum()
-        self.sums_ended += 1
         self.sums, self.stopping = tally.figures(exchange.riders[:-1]), bool(exchange.riders[-1])
         self._check_and_clip()
         self.optimizer.step(self.model.params, exchange.grads)
@@ -215,7 +218,12 @@ class Trainer:
                 f"{self.optimizer.lr:g}; the update was not made. Lower --lr, or set --clip-norm"
             )
         if self.clip_norm is not None:
-            norm = float(np.linalg.norm(grads.astype(np.float64)))
+            # The gradient has the same bits on all ranks, but its norm need not: BLAS adds up in another order on
+            # another kind of CPU. So all take the norm of rank 0, which costs 2 µs on two ranks.
+            if self.comm.rank == 0:
+                self._norm[0] = np.linalg.norm(grads.astype(np.float64))
+            self.comm.broadcast_(self._norm)
+            norm = float(self._norm[0])
             if norm > self.clip_norm:
                 np.multiply(grads, self.clip_norm / norm, out=grads)
 

@@ -1,7 +1,7 @@
 """python stop_at.py STEP RANK WHAT [options of ddp_numpy.train]: something happens to a rank in the middle of a step.
 
-STEP counts from the first weights, and +STEP from this start. WHAT: the name of a signal that the rank
-gets, or HANG.
+STEP counts from the first weights, and +STEP from this start. WHAT: the names of signals that the
+rank gets, with commas between, or HANG.
 """
 
 import os
@@ -16,6 +16,7 @@ from ddp_numpy.training.trainer import Trainer
 
 step, rank, what = sys.argv.pop(1), int(sys.argv.pop(1)), sys.argv.pop(1)
 train_step = Trainer.train_step
+steps_begun = 0
 
 
 def wait_for_checkpoint(number: int) -> None:
@@ -28,14 +29,17 @@ def wait_for_checkpoint(number: int) -> None:
 
 
 def stopping(self, *arguments):  # type: ignore[no-untyped-def]
-    made = self.sums_ended if step.startswith("+") else self.steps_made
+    global steps_begun
+    made = steps_begun if step.startswith("+") else self.steps_made
+    steps_begun += 1
     if made == int(step) and self.comm.rank == rank:
         if made and step.startswith("+"):
             wait_for_checkpoint(self.steps_made)
         Path("stopped").touch()  # for a test that looks how long the job is still there
         while what == "HANG":
             time.sleep(1)
-        os.kill(os.getpid(), signal.Signals[what])
+        for name in what.split(","):
+            os.kill(os.getpid(), signal.Signals[name])
     train_step(self, *arguments)
 
 

@@ -4,6 +4,7 @@ import datetime
 import functools
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -72,6 +73,37 @@ def test_bit_for_bit_at_the_same_number_of_ranks(
     assert metrics(tmp_path / "parts") == metrics(undisturbed(ranks))
     assert not list((tmp_path / "parts").rglob(".*"))
     assert not list((tmp_path / "parts").glob("abandoned-*")), "it went on, and not back"
+
+
+def test_ctrl_c_says_how_to_go_on_as_sigterm_does(table: Path, tmp_path: Path) -> None:
+    job = stopped(2, 13, "--data", table, *OPTIONS, "--out", "parts", cwd=tmp_path, name="SIGINT")
+    assert job.error_lines == [
+        "error: asked to stop, and stopped after epoch 2, step 4. Go on with --resume auto --out parts"
+    ]
+    assert (tmp_path / "parts" / "checkpoints" / "step-0000000014.npz").exists()
+
+
+@pytest.mark.parametrize("ranks", [None, 2])
+def test_a_second_ctrl_c_ends_at_once(ranks: int | None, table: Path, tmp_path: Path) -> None:
+    job = run_job(
+        ranks, HERE / "stop_at.py", "13", "0", "SIGINT,SIGINT", "--data", table, *OPTIONS, "--out", "run", cwd=tmp_path
+    )
+    assert job.status == 130
+    assert "Traceback" not in job.err
+
+
+@pytest.mark.parametrize("module", ["numpy", "click", "ddp_numpy.training.trainer"])
+def test_ctrl_c_during_the_imports_is_no_traceback(module: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    env = {"PYTHONPATH": str(tmp_path)}
+    job = run_job(None, "-m", "ddp_numpy.train", "--epochs", "1", cwd=tmp_path, env=env)
+    assert (job.status, job.err) == (-signal.SIGINT, "")
 
 
 def test_to_rounding_on_other_numbers_of_ranks(table: Path, tmp_path: Path) -> None:

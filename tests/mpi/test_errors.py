@@ -256,6 +256,20 @@ def test_an_exception_on_one_rank_ends_all(rank: int, tmp_path: Path) -> None:
     assert "ZeroDivisionError" in job.err
 
 
+def test_an_abort_that_does_not_end_the_rank_adds_no_second_traceback(tmp_path: Path) -> None:
+    code = (
+        "from types import SimpleNamespace\nimport sys\nfrom ddp_numpy import world\ncomm = world()\n"
+        "if comm.rank == 0:\n"
+        "    sys.excepthook.args[0]._comm = SimpleNamespace(Abort=lambda status: None)\n"
+        "    raise ValueError('boom')\n"
+        "comm.agree(None)\n"
+    )
+    job = run_job(2, "-c", code, cwd=tmp_path, timeout=20)
+    assert job.status == 1
+    assert job.err.count("Traceback") == 1, job.err
+    assert "ValueError: boom" in job.err
+
+
 @pytest.mark.parametrize("rank", [0, 2])
 @pytest.mark.parametrize("agreed", ["agreed", "alone"])
 def test_a_mistake_that_one_rank_meets_ends_all(rank: int, agreed: str, tmp_path: Path) -> None:

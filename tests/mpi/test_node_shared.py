@@ -1,10 +1,14 @@
 """Sums in memory that the ranks of a node share."""
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from jobs import run_job, train
+from jobs import Job, openmpi_python, run_job, train
 from several import train_several
 from tables import classified_rows, write_csv
 
@@ -134,7 +138,7 @@ def test_where_no_memory_can_be_shared(way: str, tmp_path: Path) -> None:
     else:
         assert (job.status, job.out) == (2, "")
         assert len(job.err.splitlines()) == 1
-        assert job.err.startswith("error: --comm node-shared: Allreduce, as memory can't be shared (")
+        assert job.err.startswith("error: --comm node-shared: memory can't be shared (")
 
 
 SHARE = """
@@ -186,3 +190,82 @@ def test_the_data_is_there_once(tmp_path: Path) -> None:
 
     assert copies("auto") < 1.25
     assert copies("allreduce") > 2.5  # the measure sees copies where they are
+
+
+# Containers have 64 MB of shared memory, as root or in a user namespace anybody can give it to a job.
+SMALL = 'mount -t tmpfs -o "size=$0" tmpfs /dev/shm && exec "$@"'
+LARGE = ("--data", "large.npz", "--epochs", "1", "--batch-size", "8192", "--hidden", "8", "--reproducible")
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with data of 55 MB, and the hash of what one process trains on it."""
+    unshare = subprocess.run([*unshared(), "true"], check=False, capture_output=True)
+    if unshare.returncode:
+        pytest.skip(f"a job's own shared memory needs root, or user namespaces: {unshare.stderr.decode()}")
+    folder = tmp_path_factory.mktemp("large")
+    X = np.random.default_rng(0).integers(0, 256, (70_000, 784)).astype(np.uint8)
+    np.savez(folder / "large.npz", X=X, y=np.arange(len(X)) % 10)
+    job = train(None, *LARGE, "--out", "alone", cwd=folder)
+    assert job.status == 0, job.err
+    return folder, load_model(folder / "alone" / "model.npz").digest()
+
+
+def unshared() -> list[str]:
+    return ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
+
+
+def train_in(
+    mebibytes: int,
+    ranks: int,
+    *options: str,
+    cwd: Path,
+    python: Path = Path(sys.executable),
+    env: dict[str, str] | None = None,
+) -> Job:
+    """Train in so little shared memory."""
+    flags = () if python == Path(sys.executable) else ("--allow-run-as-root", "--map-by", "slot:OVERSUBSCRIBE")
+    command = [*unshared()[1:], "sh", "-c", SMALL, f"{mebibytes}m", python.with_name("mpirun"), *flags]
+    command += ["-n", str(ranks), python, "-m", "ddp_numpy.train", *options]
+    return run_job(None, *command, cwd=cwd, python="unshare", env=env, timeout=60)
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize(("mpi", "mebibytes"), [("MPICH", 64), ("Open MPI", 40)])
+def test_data_that_shared_memory_is_too_small_for_is_copied(
+    mpi: str, mebibytes: int, ranks: int, large: tuple[Path, str], tmp_path: Path
+) -> None:
+    python = openmpi_python() if mpi == "Open MPI" else Path(sys.executable)
+    folder, expected = large
+    job = train_in(mebibytes, ranks, *LARGE, "--out", str(tmp_path / "run"), cwd=folder, python=python)
+    assert job.status == 0, job.err
+    words = r"sums by node-shared memory; a copy of the data on each rank, as /dev/shm on \S+ has \d+ MiB free and \d+ "
+    assert re.search(rf"; {mpi} [\d.]+; {words}are needed\n", job.out), job.out
+    assert load_model(tmp_path / "run" / "model.npz").digest() == expected
+
+
+def test_vectors_that_shared_memory_is_too_small_for_are_summed_by_mpi(large: tuple[Path, str], tmp_path: Path) -> None:
+    job = train_in(
+        64, 4, "--hidden", "2500", "--epochs", "1", "--dtype", "float64", "--batch-size", "512", cwd=tmp_path
+    )
+    assert job.status == 0, job.err
+    assert re.search(r"sums by Allreduce, as /dev/shm on \S+ has \d+ MiB free and \d+ are needed\n", job.out), job.out
+
+
+def test_memory_that_is_to_be_shared_and_can_not_is_one_line(large: tuple[Path, str], tmp_path: Path) -> None:
+    job = train_in(64, 4, *LARGE, "--comm", "node-shared", "--out", str(tmp_path / "run"), cwd=large[0])
+    assert (job.status, job.out) == (2, "")
+    (line,) = job.err.splitlines()
+    assert re.match(r"error: --comm node-shared: /dev/shm on \S+ has \d+ MiB free and \d+ are needed; use --comm", line)
+
+
+def test_pages_that_another_job_has_taken_are_missed_before_they_are_written(
+    large: tuple[Path, str], tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\nfrom types import SimpleNamespace\n"
+        "os.statvfs = lambda path: SimpleNamespace(f_bavail=1 << 40, f_frsize=4096)\n"
+    )
+    job = train_in(64, 4, *LARGE, "--out", str(tmp_path / "run"), cwd=large[0], env={"PYTHONPATH": str(tmp_path)})
+    assert job.status == 0, job.err
+    assert re.search(r"a copy of the data on each rank, as /dev/shm on \S+ is full\n", job.out), job.out

@@ -1,6 +1,7 @@
 """The promise: the number of ranks never changes the result."""
 
 import json
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from several import train_several
 from tables import classified_rows, write_csv
 
 from ddp_numpy import load_model
+from ddp_numpy.base.threads import describe_blas
 
 HERE = Path(__file__).parent
 # 560 rows: 451 to train, which leaves a last batch of 3 rows for batches of 64 and of 7; 112 - 3 to validate.
@@ -131,3 +133,27 @@ def test_all_ranks_start_from_the_weights_of_rank_0(tmp_path: Path) -> None:
     )
     job = run_job(3, "start.py", cwd=tmp_path)
     assert job.status == 0, job.err
+
+
+@pytest.mark.parametrize("sums", [(), ("--reproducible",)])
+def test_clipped_gradients_are_the_same_on_different_cpus(sums: tuple[str, ...], table: Path, tmp_path: Path) -> None:
+    if "OpenBLAS" not in describe_blas() or platform.machine() != "x86_64":
+        pytest.skip("only OpenBLAS can be told to take another CPU's kernel")
+    options = ("--data", str(table), "--epochs", "2", "--lr", "0.5", "--clip-norm", "0.1", "--check-replicas", "1")
+    options += ("--dtype", "float64")
+    job = run_job(2, HERE / "other_kernels.py", *options, *sums, cwd=tmp_path)
+    assert job.status == 0, job.err
+    assert "(Haswell)" in job.out, "the kernel was chosen"
+
+
+def test_more_ranks_than_rows_is_a_warning(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", *classified_rows(9, features=5, classes=2))
+    warnings = {
+        (): "2 of 4 ranks have nothing to do, as a batch of 2 rows is cut into one row a rank; see --batch-size",
+        ("--reproducible",): "3 of 4 ranks have nothing to do, as a batch of 2 rows has 1 micro-shard of 16; see "
+        "--micro-rows and --batch-size",
+    }
+    common = ("--data", "t.csv", "--epochs", "1", "--batch-size", "2", "--quiet")
+    commands = {str(more): (tmp_path, (*common, *more, "--out", str(len(more)))) for more in warnings}
+    for job, warning in zip(train_several(4, commands).values(), warnings.values(), strict=True):
+        assert (job.status, job.err) == (0, f"warning: {warning}\n")

@@ -11,6 +11,7 @@ SHOW = (
     "import sys; from ddp_numpy import world; comm = world(); "
     "sys.stdout.write(f'{comm.rank} {comm.size} {type(comm).__name__} {comm.hosts()}\\n')"
 )
+NO_IMPORT = "import click\n@click.command('train')\ndef main(): pass\nrun(main)"  # nothing of training itself
 NO_LIBRARY = {"MPI4PY_LIBMPI": "/nonexistent/libmpi.so"}
 NO_MPI4PY = "import sys; sys.modules['mpi4py'] = None; "
 
@@ -56,6 +57,34 @@ def test_copies_that_know_nothing_of_each_other_are_refused(
     assert line.startswith(f"error: {message}")
     assert "mpirun and mpi4py must belong to the same MPI" in line
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "rank"),
+    [("2", "abc"), ("two", "0"), ("-3", "0"), ("2", "-1"), ("2", "2"), ("9" * 20, "0"), ("2", "1" * 5000)],
+)
+def test_an_environment_that_no_launcher_has_made_is_refused(size: str, rank: str, tmp_path: Path) -> None:
+    env = {"PMI_SIZE": size, "PMI_RANK": rank}
+    job = run_job(None, "-c", "from ddp_numpy.cli import run\n" + NO_IMPORT, cwd=tmp_path, env=env)
+    assert (job.status, job.out) == (2, "")
+    (line,) = job.err.splitlines()
+    assert line.startswith(f"error: PMI_SIZE={size} and PMI_RANK={rank[:9]}")
+    assert line.endswith(" in the environment is no number of processes and a rank; unset them")
+
+
+def test_one_communicator_however_it_is_asked_for(tmp_path: Path) -> None:
+    code = (
+        "from ddp_numpy import InputError, world\n"
+        "assert world() is world('auto') is world(sums='auto') is world(stall_timeout=5)\n"
+        "assert world('allreduce') is not world()\n"
+        "for wrong in (0, -1, float('nan')):\n"
+        "    try: world(stall_timeout=wrong)\n"
+        "    except InputError as error: assert str(error) == f'stall timeout {wrong}: must be above 0'\n"
+        "    else: raise AssertionError(wrong)\n"
+        "world(stall_timeout=1e300).agree(None)\n"
+    )
+    job = run_job(2, "-c", code, cwd=tmp_path)
+    assert (job.status, job.err) == (0, "")
 
 
 def test_of_several_copies_the_first_alone_speaks(tmp_path: Path) -> None:
