@@ -4,8 +4,10 @@
 import signal
 import sys
 
-if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # `python -m ddp_numpy.NAME` is being started. Until the command runs, Ctrl-C ends it without a traceback.
+# While `python -m NAME` looks for NAME, sys.argv begins with -m. If a command of this package is being started, Ctrl-C
+# ends it without a traceback until it runs.
+_IS_COMMAND = sys.argv[:1] == ["-m"] and " -m ddp_numpy." in " ".join(sys.orig_argv)
+if _IS_COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from ddp_numpy.base.threads import default_to_one_thread

@@ -5,6 +5,7 @@ import math
 import os
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -62,16 +63,17 @@ def read_arrays(path: Path, largest: int | None = None, names: Collection[str] |
 
 def _choose(members: list[zipfile.ZipInfo], names: Collection[str] | None) -> dict[str, zipfile.ZipInfo]:
     """The members with these names, by default all. Raises Damaged for a name that is missing or there twice."""
-    found = [member.filename for member in members]
+    counts = Counter(member.filename for member in members)
     if names is None:
-        names = [name.removesuffix(_ENDING) for name in found]
+        names = [name.removesuffix(_ENDING) for name in counts]
     for name in names:
-        if f"{name}{_ENDING}" not in found:
+        if counts[f"{name}{_ENDING}"] == 0:
             needed = f"arrays {' and '.join(names)} are needed" if len(names) > 1 else "it is needed"
-            raise Damaged(f"has no array {name}; {needed}, found {', '.join(found) or 'none'}")
-        if found.count(f"{name}{_ENDING}") > 1:
+            raise Damaged(f"has no array {name}; {needed}, found {', '.join(counts) or 'none'}")
+        if counts[f"{name}{_ENDING}"] > 1:
             raise Damaged(f"has more than one array {name}")
-    return {name: members[found.index(f"{name}{_ENDING}")] for name in names}
+    by_name = {member.filename: member for member in members}
+    return {name: by_name[f"{name}{_ENDING}"] for name in names}
 
 
 def _check_size(size: int, largest: int) -> None:

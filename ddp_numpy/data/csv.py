@@ -1,10 +1,12 @@
 """Labelled rows from CSV files, gzipped or not."""
 
+import contextlib
 import gzip
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 
@@ -29,6 +31,7 @@ def read_csv(path: Path, label_column: str | None = None) -> tuple[Array, Array]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
+            _check_text(path)
             table = _parse(path)
     except pd.errors.ParserWarning:
         raise InputError(f"{path}: its rows have more fields than its header line; name every column") from None
@@ -56,10 +59,29 @@ def _parse(path: Path, header: Literal["infer"] | None = "infer", rows: int | No
     """The table as pandas reads it. header: None if the first line is a row like the others; rows: only so many."""
     import pandas as pd
 
-    packing: Literal["gzip"] | None = "gzip" if path.name.endswith(".gz") else None
-    with open_regular(path) as file:
+    with _open(path) as file:
         # Without index_col=False a row longer than the header would silently shift all columns by one.
-        return pd.read_csv(file, index_col=False, low_memory=False, compression=packing, header=header, nrows=rows)
+        return pd.read_csv(file, index_col=False, low_memory=False, header=header, nrows=rows)
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[BinaryIO | gzip.GzipFile]:
+    """Open a CSV file, gzipped or not, to read its text."""
+    with open_regular(path) as file:
+        yield gzip.GzipFile(fileobj=file) if path.name.endswith(".gz") else file
+
+
+def _check_text(path: Path) -> None:
+    """Raise InputError for a NUL: pandas 2 takes it for the end of a field, and so 1\\x002 for 1."""
+    line = 1
+    with _open(path) as file:
+        while block := file.read(2**20):
+            if (position := block.find(b"\0")) >= 0:
+                line += block.count(b"\n", 0, position)
+                raise InputError(
+                    f"{path}: line {line} holds a NUL: not a text file in UTF-8, or not all of it; copy it again"
+                )
+            line += block.count(b"\n")
 
 
 def check_shape(table: "pd.DataFrame", path: Path) -> None:

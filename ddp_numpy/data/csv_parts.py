@@ -68,7 +68,7 @@ def _read_part(path: Path, label_column: str | None, part: int, parts: int) -> t
 
     try:
         text = _header_and_lines(path, part, parts)
-        if b'"' in text:  # a line end inside quotes would be cut like any other
+        if b'"' in text or b"\0" in text:  # a line end inside quotes would be cut like any other
             return None
         if text.count(b"\r") != text.count(b"\r\n"):  # pandas ends a line at \r alone, and the parts are cut at \n
             return None

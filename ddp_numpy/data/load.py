@@ -47,7 +47,7 @@ def load_data(
     trained on.
     """
     loaded: list[Dataset | None] = [None, None]
-    # Outside of `together`, memory may fail a rank in the middle of a collective. The error then ends all ranks.
+    # If memory fails a rank inside a collective, the ranks can't agree on an error any more. That rank ends them all.
     with within_memory(Path(source)):
         with comm.together():
             parsed = _read_csv_together(Path(source), label_column, comm)

@@ -107,6 +107,16 @@ def test_under_open_mpi(name: str, tmp_path: Path) -> None:
     assert re.search(words, own, re.MULTILINE), job.err
 
 
+def test_a_host_whose_name_has_no_address_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        "import os, socket\nfrom ddp_numpy.cli import run\nfrom ddp_numpy.train import main\n"
+        "if os.environ['PMI_RANK'] == '0': socket.gethostname = lambda: 'no-such-host.invalid'\nrun(main)\n"
+    )
+    job = run_job(2, "train.py", "--epochs", "1", "--quiet", cwd=tmp_path, timeout=SECONDS)
+    words = f"warning: rank 1 on {HOST} can't reach rank 0 by UDP, and won't be missed when stuck\n"
+    assert (job.status, job.err) == (0, words)
+
+
 # What may look like a rank that does not come, and is none.
 FINE = """
 def late(rank): time.sleep(1.4 * (comm.rank == rank))
