@@ -6,6 +6,7 @@ import datetime
 import errno
 import json
 import os
+import shlex
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +20,7 @@ from ddp_numpy.nn import Sequential
 from ddp_numpy.runs.model_file import save_model
 from ddp_numpy.runs.resume import CHECKPOINTS, Complaint, Start
 from ddp_numpy.runs.snapshot import Snapshot
-from ddp_numpy.runs.store import CheckpointStore
+from ddp_numpy.runs.store import BEST, CheckpointStore, checkpoints_by_step, set_aside_later
 from ddp_numpy.settings import Settings
 from ddp_numpy.training.metrics import Epoch
 from ddp_numpy.training.trainer import Trainer
@@ -61,9 +62,15 @@ class RunFolder:
         self._every, self._unit = settings.output.checkpoint_every
         self._complaint = complaint
         self._unwritten = ""
+        self._more = ""  # options of this start that the checkpoint it began from does not have
+        if start.snapshot and start.snapshot.facts["options"].get("epochs") != self._epochs:
+            self._more = f" --epochs {self._epochs}"
         best = start.snapshot.facts["best"] if start.snapshot else None
         options = settings.recorded()
+        overrides = start.overrides(settings)
         self._facts: dict[str, Any] = {"options": options, "best": best, "trajectory": identity, "blas": blas()[0]}
+        self._facts |= {"overrides": overrides}
+        self._overridden = {override["option"].replace("-", "_"): override["now"] for override in overrides}
         keep = None if settings.output.keep == "all" else settings.output.keep
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -76,6 +83,8 @@ class RunFolder:
                     tomli_w.dump(options, file)
                 self._keep_epochs(start.snapshot.epoch if start.snapshot else 0)
                 self._checkpoints = CheckpointStore(self.path / CHECKPOINTS, keep, complaint)
+                if start.snapshot and start.path and start.path.parent.samefile(self.path / CHECKPOINTS):
+                    set_aside_later(start.path, start.snapshot, complaint)
             except BaseException:
                 self._lock.release()
                 raise
@@ -99,9 +108,10 @@ class RunFolder:
     def add_epoch(self, epoch: Epoch) -> bool:
         """Add a line to the metrics, and return whether no epoch before was better by validation accuracy.
 
+        The lines of a run that goes on with other options than it began with have the values of these, too.
         A line that can't be written is tried again with the next.
         """
-        self._unwritten += json.dumps(epoch.as_dict(), allow_nan=False) + "\n"
+        self._unwritten += json.dumps(epoch.as_dict() | self._overridden, allow_nan=False) + "\n"
         try:
             self._append_unwritten()
         except OSError as error:
@@ -124,7 +134,28 @@ class RunFolder:
             return f"Its last checkpoint could not be written: {self._checkpoints.error.strerror}"
         if not any((self.path / CHECKPOINTS).glob("*.npz")):
             return "No checkpoint was due yet"
-        return f"Go on with --resume auto --out {self.path}"
+        return f"Go on with --resume auto --out {shlex.quote(str(self.path))}"
+
+    def how_to_go_on_after(self, error: DivergedError) -> str:
+        """A sentence for a run whose numbers are not finite any more: it goes on from before, at a lower rate."""
+        way = self.how_to_go_on()
+        if "--resume auto" not in way:
+            return way
+        lower = f"--override lr={self._facts['options']['lr'] / 10:g}{self._more}"
+        folder, best = self.path / CHECKPOINTS, self._facts["best"]
+        by_step = checkpoints_by_step(folder)
+        earlier = [path for number, path in by_step.items() if number < error.steps_made]
+        if len(earlier) == len(by_step):
+            return f"{way} {lower}"
+        # The newest checkpoint has the weights that this step failed with, and would fail with at any rate.
+        if best is not None and (best["epoch"], 0) < (error.epoch, error.step) and (folder / BEST).exists():
+            earlier.append(folder / BEST)
+        if not earlier:
+            return "The only checkpoint would fail again at any rate: begin anew, with a lower --lr and another --out"
+        return (
+            f"The last checkpoint would fail again at any rate: go on with --resume {shlex.quote(str(earlier[-1]))} "
+            f"--out {shlex.quote(str(self.path))} {lower}"
+        )
 
     def finish(self, model: Sequential) -> None:
         """Write the trained model, and all that is not written yet. Raises InputError if that can't be."""
@@ -146,8 +177,10 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if isinstance(error, Interrupted | DivergedError):
-                raise type(error)(f"{error}. {self.how_to_go_on()}") from error
+            if isinstance(error, Interrupted):
+                raise Interrupted(f"{error}. {self.how_to_go_on()}") from error
+            if isinstance(error, DivergedError):
+                raise DivergedError(f"{error}. {self.how_to_go_on_after(error)}") from error
         finally:
             self.close()
 

@@ -1,17 +1,19 @@
 """What --resume and --out mean: where a run starts from, and whether it may go on from there."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.threads import blas
 from ddp_numpy.data import Dataset
-from ddp_numpy.nn import Sequential
+from ddp_numpy.nn import Array, Sequential
 from ddp_numpy.runs.snapshot import Snapshot, read_snapshot
 from ddp_numpy.runs.store import newest_snapshot
-from ddp_numpy.settings import Settings
+from ddp_numpy.settings import OPTIONS, Settings
 
 CHECKPOINTS = "checkpoints"
 """The folder inside a run's folder."""
@@ -33,9 +35,17 @@ class Start:
     """Whether the folder may hold a run already: the one that is resumed."""
 
     def settings(self, settings: Settings, given: set[str]) -> Settings:
-        """The settings, with those of the resumed run for what is not given: names of options."""
+        """The settings, with those of the resumed run for what is not given: names of options.
+
+        Raises InputError if the run's can't be used, or if --override has no run to change.
+        """
         if self.snapshot is None:
+            if settings.output.override:
+                raise InputError("--override changes an option of a run that is resumed, and there is no checkpoint")
             return settings
+        missing = [name for name in ("options", "best", "trajectory", "blas") if name not in self.snapshot.facts]
+        if missing:
+            raise InputError(f"{self.path}: not a run's checkpoint: it does not note {', '.join(missing)}")
         try:
             return settings.resuming(self.snapshot.facts["options"], given)
         except InputError as error:
@@ -49,9 +59,12 @@ class Start:
         if self.snapshot is None:
             return
         facts = self.snapshot.facts
-        changed = settings.changed(facts["options"])
+        try:
+            changed = settings.changed(facts["options"])
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}") from None
         for name, now in identity.items():
-            before = facts["trajectory"][name]
+            before = facts["trajectory"].get(name)
             # Versions before this one kept a model's words, not its description. --hidden says what model it was.
             in_words = name == "model" and isinstance(before, str)
             if before != now and not in_words:
@@ -67,6 +80,33 @@ class Start:
                 f"{self.path}: made with {facts['blas']}, and now it is {library}: the last bits may not be those "
                 "that the run would have had; OPENBLAS_CORETYPE chooses OpenBLAS's kernel"
             )
+
+    def overrides(self, settings: Settings) -> list[dict[str, Any]]:
+        """What was overridden so far, and what is now: for each option, where training stood and both values."""
+        if self.snapshot is None:
+            return []
+        before = {name: OPTIONS[name].default for name in settings.overrides()} | self.snapshot.facts["options"]
+        new = [
+            {"epoch": self.snapshot.epoch, "step": self.snapshot.step, "option": name, "was": before[name], "now": now}
+            for name, now in settings.overrides().items()
+            if OPTIONS[name].check(before[name]) != now
+        ]
+        return [*self.snapshot.facts.get("overrides", []), *new]
+
+    def arrays(self, state: Mapping[str, Array], settings: Settings) -> Mapping[str, Array]:
+        """The snapshot's arrays. state: the trainer's own, by the same names.
+
+        If momentum is overridden, the optimizer may remember other vectors than before: new ones begin with zeros.
+        """
+        assert self.snapshot is not None
+        arrays = self.snapshot.arrays
+        if "momentum" not in settings.overrides():
+            return arrays
+        return {
+            name: np.zeros_like(own) if name.startswith("optimizer.") and name not in arrays else arrays[name]
+            for name, own in state.items()
+            if name in arrays or name.startswith("optimizer.")
+        }
 
 
 def identity(model: Sequential, train: Dataset) -> dict[str, Any]:

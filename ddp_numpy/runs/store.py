@@ -1,6 +1,9 @@
 """The checkpoints of a run. They are written in the background; the newest few and the best one are kept."""
 
+import contextlib
 import dataclasses
+import os
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +13,7 @@ from ddp_numpy.base.files import atomic_write, remove_temporaries
 from ddp_numpy.runs.snapshot import Snapshot, read_snapshot, write_snapshot
 
 _PATTERN = "step-*.npz"
-_BEST = "best.npz"
+BEST = "best.npz"
 
 
 class CheckpointStore:
@@ -83,7 +86,7 @@ class CheckpointStore:
 
     def _write(self, number: int, snapshot: Snapshot, best: bool) -> None:
         newest = self._folder / f"step-{number:010d}.npz"
-        for path in [newest, *([self._folder / _BEST] if best else [])]:
+        for path in [newest, *([self._folder / BEST] if best else [])]:
             with atomic_write(path) as file:
                 write_snapshot(file, snapshot)
         if self._keep is None:
@@ -107,3 +110,27 @@ def newest_snapshot(folder: Path, complaint: Callable[[str], None]) -> tuple[Pat
         except InputError as error:
             complaint(f"{error}; taking the one before it")
     return None
+
+
+def checkpoints_by_step(folder: Path) -> dict[int, Path]:
+    """A store's newest checkpoints by the number of steps made before, in their order; without the best one's copy."""
+    found = sorted(folder.glob(_PATTERN))
+    return {int(path.stem[5:]): path for path in found if re.fullmatch("step-[0-9]{1,18}", path.stem)}
+
+
+def set_aside_later(path: Path, start: Snapshot, complaint: Callable[[str], None]) -> None:
+    """Move a store's checkpoints that come after this one, read from this path, to the folder `aside`.
+
+    A run that goes back makes new ones, and the next start is to take these. complaint: told of each that is moved.
+    """
+    aside = path.parent / "aside"
+    for later in sorted(path.parent.glob(_PATTERN), reverse=True):
+        if later == path:
+            break
+        with contextlib.suppress(InputError):  # damaged, and so never taken
+            snapshot = read_snapshot(later)
+            if (snapshot.epoch, snapshot.step) <= (start.epoch, start.step):
+                break
+            aside.mkdir(exist_ok=True)
+            os.replace(later, aside / later.name)
+            complaint(f"{later}: is later than {path.name}, which the run goes back to: moved to {aside}")
