@@ -8,6 +8,7 @@ and of config.toml, what a resumed run may change and what its checkpoint brings
 import dataclasses
 import html
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -185,9 +186,9 @@ class Settings:
             for name, value in sorted(self.values().items())
             if OPTIONS[name].recorded and value is not None
         }
-        path = Path(self.data.source)
-        if self.data.source not in ("digits", "mnist") and path.exists():
-            values["data"] = OPTIONS["data"].check(str(path.resolve()))
+        source = self.data.source
+        if source not in ("digits", "mnist") and os.path.exists(source):
+            values["data"] = OPTIONS["data"].check(str(Path(source).resolve()))
         return values
 
     def overrides(self) -> dict[str, Any]:

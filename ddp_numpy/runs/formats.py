@@ -73,7 +73,13 @@ def read(path: Path, *formats: Format) -> tuple[Format, dict[str, Any], dict[str
         if found is None:
             raise InputError(f"has no array {' or '.join(kind.member for kind in formats)}")
         description = _describe(arrays.pop(found.member), found)
-        return found, description, {name: _numbers(name, array) for name, array in arrays.items()}
+        arrays = {name: _numbers(name, array) for name, array in arrays.items()}
+        named = description.get("arrays", ["params", *({"buffers"} & arrays.keys())])
+        if sorted(arrays) != sorted(named):
+            raise InputError(f"it has the arrays {', '.join(arrays) or 'none'}, and must have {', '.join(named)}")
+        if "params" not in arrays or arrays["params"].ndim != 1 or arrays["params"].dtype.kind != "f":
+            raise InputError("it has no vector of floating-point numbers, params")
+        return found, description, arrays
     except InputError as error:
         raise _damaged(path, formats, error) from error
 
@@ -85,12 +91,11 @@ def _damaged(path: Path, formats: tuple[Format, ...], why: Exception) -> InputEr
 
 def _describe(text: Array, kind: Format) -> dict[str, Any]:
     """The description that an array has. Raises InputError if it does not have the format's schema."""
-    if text.dtype.kind != "U" or text.shape:
+    # NumPy would make a string of any numbers, and Python fails on those that are no letter's.
+    native = text.astype(text.dtype.newbyteorder("="), copy=False).reshape(-1)
+    if text.dtype.kind != "U" or text.shape or native.view(np.uint32).max() > sys.maxunicode:
         raise InputError(f"the array {kind.member} is not a text")
-    try:
-        description = from_json(str(text))
-    except ValueError as error:  # a number that is no letter's
-        raise InputError(f"the array {kind.member} is not a text: {error}") from None
+    description = from_json(str(native[0]))
     check(description, {"format": str, ...: object}, kind.member)
     if description["format"] != kind.name:
         raise InputError(f"has the format {description['format']!r}; this version reads {kind.name!r}")

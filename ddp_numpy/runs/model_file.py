@@ -11,9 +11,9 @@ import numpy as np
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import atomic_write
 from ddp_numpy.base.messages import one_line
+from ddp_numpy.base.schema import check
 from ddp_numpy.nn import LAYERS, Layer, Sequential
 from ddp_numpy.runs.formats import CHECKPOINT, MODEL, read
-from ddp_numpy.runs.snapshot import to_snapshot
 
 
 def save_model(model: Sequential, path: str | Path) -> None:
@@ -39,25 +39,18 @@ def load_model(path: str | Path, layers: Iterable[type[Layer]] = ()) -> Sequenti
     """
     path = Path(path)
     found, description, arrays = read(path, MODEL, CHECKPOINT)
-    if found is CHECKPOINT:
-        facts = to_snapshot(path, description, arrays).facts
-        description = _described_in(facts, path)
-        arrays = {name: arrays[name] for name in ("params", "buffers") if name in arrays}
     try:
+        if found is CHECKPOINT:
+            description = _described_in(description["facts"])
         return _make(description, arrays, LAYERS | {layer.__name__: layer for layer in layers})
     except InputError as error:
-        raise InputError(f"{path}: not a model that can be loaded: {one_line(error)}") from error
+        raise InputError(f"{path}: holds no model that can be loaded: {one_line(error)}") from error
 
 
 def _make(description: dict[str, Any], arrays: dict[str, Any], known: dict[str, type[Layer]]) -> Sequential:
     """The described model with these params (P,) and buffers (S,). Raises InputError if they don't fit."""
-    if not {"params"} <= arrays.keys() <= {"params", "buffers"}:
-        raise InputError(f"it has the arrays {', '.join(sorted(arrays)) or 'none'}, and must have params")
-    params, buffers = arrays["params"], arrays.get("buffers")
-    if params.dtype.kind != "f":
-        raise InputError(f"params are {params.dtype}, and must be floating-point numbers")
-    if buffers is None:
-        buffers = np.zeros(0, params.dtype)
+    params = arrays["params"]
+    buffers = arrays.get("buffers", np.zeros(0, params.dtype))
     layers = [_make_layer(number, config, known) for number, config in enumerate(description["layers"], 1)]
     model = Sequential(*layers, dtype=params.dtype)
     model.build(tuple(description["input_shape"]), params, buffers)
@@ -81,8 +74,8 @@ def _make_layer(number: int, config: dict[str, Any], known: dict[str, type[Layer
         raise InputError(f"layer {number} ({name}) can't be made: {error}") from error
 
 
-def _described_in(facts: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The model's description in the facts of a checkpoint."""
+def _described_in(facts: dict[str, Any]) -> dict[str, Any]:
+    """The model's description in the facts of a checkpoint. Raises InputError if they have none."""
     model, divisor = (facts.get(part, {}).get(name) for part, name in (("trajectory", "model"), ("options", "divisor")))
     if isinstance(model, dict):
         return model
@@ -90,12 +83,13 @@ def _described_in(facts: dict[str, Any], path: Path) -> dict[str, Any]:
     words = re.fullmatch(r"([0-9]{1,9})((?: -> [0-9]{1,9} ReLU)*) -> ([0-9]{1,9})", str(model))
     if words is None or divisor is None:
         raise InputError(
-            f"{path}: its version did not note all of the model; go on with the run, and load its model.npz or a newer "
-            "checkpoint"
+            "its version did not note all of the model; go on with the run, and load its model.npz or a new checkpoint"
         )
-    hidden = [int(width) for width in re.findall("[0-9]+", words[2])]
+    inputs, classes = int(words[1]), int(words[3])
     layers: list[dict[str, Any]] = []
-    for width in hidden:
-        layers += [{"type": "Dense", "outputs": width}, {"type": "ReLU"}]
-    layers.append({"type": "Dense", "outputs": int(words[3])})
-    return {"input_shape": [int(words[1])], "input_divisor": divisor, "classes": int(words[3]), "layers": layers}
+    for width in re.findall("[0-9]+", words[2]):
+        layers += [{"type": "Dense", "outputs": int(width)}, {"type": "ReLU"}]
+    layers.append({"type": "Dense", "outputs": classes})
+    described = {"input_shape": [inputs], "input_divisor": divisor, "classes": classes, "layers": layers}
+    check(described, MODEL.schema, "model")
+    return described

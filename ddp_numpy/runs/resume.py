@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.messages import one_line
 from ddp_numpy.base.threads import blas
 from ddp_numpy.data import Dataset
 from ddp_numpy.nn import Array, Sequential
@@ -70,7 +71,7 @@ class Start:
             if before != now and not in_words:
                 changed.append(f"{name} was {before}, now {now}")
         if changed:
-            raise InputError(f"{self.path}: can't go on with other settings: {'; '.join(changed)}")
+            raise InputError(f"{self.path}: can't go on with other settings: {one_line('; '.join(changed))}")
         epochs, begun = settings.training.epochs, self.snapshot.epoch + (self.snapshot.step > 0)
         if epochs < begun:
             raise InputError(f"{self.path}: is in epoch {begun} already; raise --epochs from {epochs}")

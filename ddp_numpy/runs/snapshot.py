@@ -8,7 +8,6 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from ddp_numpy.base.errors import InputError
 from ddp_numpy.runs.formats import CHECKPOINT, read
 
 Array = npt.NDArray[Any]
@@ -44,14 +43,4 @@ def write_snapshot(file: BinaryIO, snapshot: Snapshot) -> None:
 def read_snapshot(path: Path) -> Snapshot:
     """Read a checkpoint. Never unpickles. Raises InputError if the file is incomplete, altered or not a checkpoint."""
     _, description, arrays = read(path, CHECKPOINT)
-    return to_snapshot(path, description, arrays)
-
-
-def to_snapshot(path: Path, description: dict[str, Any], arrays: dict[str, Array]) -> Snapshot:
-    """The checkpoint of a file that was read. Raises InputError if its arrays are not those that it names."""
-    params = arrays.get("params")
-    if sorted(description["arrays"]) != sorted(arrays):
-        raise InputError(f"{path}: damaged: has the arrays {sorted(arrays)}, and says {sorted(description['arrays'])}")
-    if params is None or params.ndim != 1 or params.dtype.kind != "f":
-        raise InputError(f"{path}: damaged: has no vector of parameters")
     return Snapshot(description["epoch"], description["step"], arrays, description["facts"])
