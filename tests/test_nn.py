@@ -280,6 +280,14 @@ def test_what_can_not_be_predicted(X: Any, message: str) -> None:
             predict(X)
 
 
+def test_results_that_are_not_finite_are_no_prediction() -> None:
+    model = Sequential(Dense(2))
+    model.build((5,))
+    model.params[...] = 3e38
+    with pytest.raises(InputError, match="results are too large for float32"):
+        model.predict(np.ones((3, 5)))
+
+
 def test_a_model_that_is_not_built_does_not_predict() -> None:
     with pytest.raises(InputError, match="not built yet"):
         Sequential(Dense(2)).predict(np.zeros((1, 2)))
@@ -300,6 +308,9 @@ def test_probabilities(dtype: type, rng: np.random.Generator) -> None:
     np.testing.assert_allclose(P, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), rtol=1e-4)
     model.params *= 1e6  # logits of which the exponentials overflow
     assert np.isfinite(model.predict_proba(X)).all()
+    model.params[...] = 0
+    model.params[-2:] = np.finfo(dtype).min, np.finfo(dtype).max  # further apart than any number is large
+    assert model.predict_proba(X).tolist() == [[0, 0, 0, 1]] * len(X)
     assert model.predict_proba(X[:0]).shape == (0, CLASSES)
 
 

@@ -127,8 +127,8 @@ class Sequential:
     def predict(self, X: npt.ArrayLike) -> Array:
         """The likeliest class (B,) of each row of raw features X (B, *input_shape), as they stand in the data.
 
-        X: an array, or a table such as a pandas DataFrame. Raises InputError for another width, a missing value, and
-        what is no number.
+        X: an array, or a table such as a pandas DataFrame. Raises InputError for another width, a missing value, what
+        is no number, and numbers so large that the result is not finite.
         """
         pieces = [logits.argmax(axis=1) for logits in self._logits(X)]
         return np.concatenate([np.empty(0, np.int64), *pieces])
@@ -141,7 +141,8 @@ class Sequential:
         pieces = []
         for logits in self._logits(X):
             # No number above 0 goes into exp(), so it can't overflow. The quotient stays the same: see the loss.
-            P = np.exp(logits - logits.max(axis=1, keepdims=True))
+            with np.errstate(over="ignore"):  # of the difference: minus infinity, of which the exponential is 0
+                P = np.exp(logits - logits.max(axis=1, keepdims=True))
             pieces.append(P / P.sum(axis=1, keepdims=True))
         return np.concatenate([np.empty((0, *self.output_shape), self.dtype), *pieces])
 
@@ -163,13 +164,16 @@ class Sequential:
         for start in range(0, len(values), _PREDICT_ROWS):
             with np.errstate(over="ignore", invalid="ignore"):
                 scaled = np.divide(values[start : start + _PREDICT_ROWS], self.input_divisor, dtype=self.dtype)
+                logits = self.forward(scaled)
             if not np.isfinite(scaled).all():
                 row, *place = map(int, np.argwhere(~np.isfinite(scaled))[0])
                 value = values[start + row][tuple(place)]
                 column = ", ".join(str(axis + 1) for axis in place)
                 what = "a value is missing" if np.isnan(value) else f"{value} is not a finite {self.dtype}"
                 raise InputError(f"row {start + row + 1}, column {column}: {what}; correct or drop the row")
-            yield self.forward(scaled)
+            if not np.isfinite(logits).all():
+                raise InputError(f"in row {start + 1} or after it, the model's results are too large for {self.dtype}")
+            yield logits
 
     def digest(self) -> str:
         """SHA-256 of the bytes of parameters and buffers: equal on two ranks if and only if their models are."""
