@@ -100,6 +100,10 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "trajectory a text": (fact(trajectory="x"), "checkpoint.facts.trajectory is 'x'"),
     "trajectory empty": (fact(trajectory={}), "model was None, now"),
     "model a number": (fact(trajectory={"model": 3}), "checkpoint.facts.trajectory.model is 3"),
+    "another divisor": (
+        lambda values: values["facts"]["trajectory"]["model"].update(input_divisor=1.0),
+        "model was {'input_shape': [6], 'input_divisor': 1.0",
+    ),
     "blas a number": (fact(blas=3), "checkpoint.facts.blas is 3, and must be text"),
     "overrides a table": (fact(overrides={}), "checkpoint.facts.overrides is an object, and must be a list"),
     "an override of nothing": (fact(overrides=[{}]), "checkpoint.facts.overrides[0] has no epoch"),

@@ -217,11 +217,11 @@ def test_a_layer_has_one_place() -> None:
 def test_a_layer_has_one_model() -> None:
     layers = Dense(3), ReLU()
     first = build(*layers)
-    second = Sequential(*layers)
-    with pytest.raises(InputError, match=r"layer 1 \(Dense\) is part of another model"):
+    second = Sequential(*reversed(layers))
+    with pytest.raises(InputError, match=r"layer 1 \(ReLU\) is part of another model"):
         second.build((FEATURES,))
     first.build((FEATURES,))  # again
-    assert first.parameter_slices()
+    assert list(first.parameter_slices()) == ["W of layer 1 (Dense)", "b of layer 1 (Dense)"]
     copies = [copy.deepcopy(first), pickle.loads(pickle.dumps(first))]
     for model in copies:
         assert (model.predict(np.ones((2, FEATURES))) == first.predict(np.ones((2, FEATURES)))).all()

@@ -21,7 +21,7 @@ class Change(enum.Enum):
     """What it means for a resumed run if an option is given another value than the run had."""
 
     RESULT = "refused"  # the run would not end as it would have ended
-    OVERRIDE = "refused, but for --override"  # likewise, and still of use: --override says that it is on purpose
+    OVERRIDE = "refused; --override allows it"  # likewise, but there are reasons to do it on purpose
     RUN = "allowed"  # the run's own value is taken if the option is not given
     MACHINE = "new"  # the run's own value is never taken: each start says it anew
 

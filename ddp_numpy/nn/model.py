@@ -44,7 +44,6 @@ class Sequential:
             if first != number:
                 kind = type(layer).__name__
                 raise InputError(f"layers {first} and {number} are the same {kind} object; give each place its own")
-            layer.number = number
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.input_shape: Shape | None = None
         self.output_shape: Shape = ()
@@ -63,12 +62,14 @@ class Sequential:
         schema.check(list(input_shape), [schema.Whole(1)], "input_shape")
         if not 1 <= math.prod(input_shape) <= MOST_NUMBERS or not 1 <= len(input_shape) <= _MOST_AXES:
             raise InputError(f"a model can't take rows of the shape {input_shape}")
-        for layer in self.layers:
+        for number, layer in enumerate(self.layers, 1):
             if _built_in.get(id(layer), self) is not self:
                 raise InputError(
-                    f"layer {layer.number} ({type(layer).__name__}) is part of another model, and would lose that "
-                    "model's parameters and gradients; give each model layers of its own"
+                    f"layer {number} ({type(layer).__name__}) is part of another model, and would lose that model's "
+                    "parameters and gradients; give each model layers of its own"
                 )
+        for number, layer in enumerate(self.layers, 1):
+            layer.number = number
         shape = input_shape
         parameters: list[tuple[Layer, str, Shape]] = []
         kept: list[tuple[Layer, str, Shape]] = []
