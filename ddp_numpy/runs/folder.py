@@ -69,7 +69,7 @@ class RunFolder:
         options = settings.recorded()
         overrides = start.overrides(settings)
         self._facts: dict[str, Any] = {"options": options, "best": best, "trajectory": identity, "blas": blas()[0]}
-        self._facts |= {"overrides": overrides}
+        self._facts["overrides"] = overrides
         self._overridden = {override["option"].replace("-", "_"): override["now"] for override in overrides}
         keep = None if settings.output.keep == "all" else settings.output.keep
         try:
@@ -108,8 +108,8 @@ class RunFolder:
     def add_epoch(self, epoch: Epoch) -> bool:
         """Add a line to the metrics, and return whether no epoch before was better by validation accuracy.
 
-        The lines of a run that goes on with other options than it began with have the values of these, too.
-        A line that can't be written is tried again with the next.
+        If options were overridden, the line has their values, too: "lr" for example. A line that can't be written is
+        tried again with the next.
         """
         self._unwritten += json.dumps(epoch.as_dict() | self._overridden, allow_nan=False) + "\n"
         try:
@@ -145,7 +145,7 @@ class RunFolder:
         folder, best = self.path / CHECKPOINTS, self._facts["best"]
         by_step = checkpoints_by_step(folder)
         earlier = [path for number, path in by_step.items() if number < error.steps_made]
-        if len(earlier) == len(by_step):
+        if by_step and len(earlier) == len(by_step):
             return f"{way} {lower}"
         # The newest checkpoint has the weights that this step failed with, and would fail with at any rate.
         if best is not None and (best["epoch"], 0) < (error.epoch, error.step) and (folder / BEST).exists():
