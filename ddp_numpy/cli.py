@@ -11,9 +11,12 @@ from click.core import ParameterSource
 from click_option_group import optgroup
 
 from ddp_numpy.base.errors import InputError, JobError
-from ddp_numpy.base.messages import begin_command
+from ddp_numpy.base.files import open_regular
+from ddp_numpy.base.messages import begin_command, one_line
 from ddp_numpy.comm import Communicator, end_job, is_reporter, world
 from ddp_numpy.settings import GROUPS, OPTIONS, Settings
+
+_LARGEST_CONFIG = 2**20  # bytes; a file of all options has a thousandth of it
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,7 +53,7 @@ def _parse(command: click.Command) -> tuple[click.Context | None, JobError | Non
             raise click.exceptions.Exit(0)
         return command.make_context(f"python -m ddp_numpy.{command.name}", sys.argv[1:]), None
     except click.ClickException as error:
-        return None, InputError(f"{error.format_message().rstrip('.')}; --help lists all options")
+        return None, InputError(f"{one_line(error.format_message()).rstrip('.')}; --help lists all options")
     except JobError as error:
         return None, error
 
@@ -67,7 +70,8 @@ def training_options(command: F) -> F:
             default = None if option.default is None else option.record(option.default)
             command = optgroup.option(
                 f"--{option.name}", type=option.type, default=default, is_flag=option.type is click.BOOL,
-                metavar=option.metavar, help=option.help, show_default=option.shown_default or True,
+                metavar=option.metavar, help=option.help, show_default=option.shown_default or option.default != (),
+                multiple=option.repeatable,
             )(command)  # fmt: skip
         command = optgroup.group(group.__name__)(command)
     return command
@@ -97,8 +101,14 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            text = file.read(_LARGEST_CONFIG + 1)
+        if len(text) > _LARGEST_CONFIG:
+            raise InputError(f"{path}: has more than {_LARGEST_CONFIG:,} bytes; --config takes a TOML file of options")
+        return tomllib.loads(text.decode())
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}; --config takes a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a TOML file: {error}") from None
+    except RecursionError:
+        raise InputError(f"{path}: not a TOML file of options: it is nested too deep") from None
+    except ValueError as error:  # also of a number of thousands of digits, or of bytes that are no text
+        raise InputError(f"{path}: not a TOML file: {one_line(error)}") from None

@@ -8,9 +8,10 @@ and of config.toml, what a resumed run may change and what its checkpoint brings
 import dataclasses
 import html
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import click
 
@@ -23,6 +24,7 @@ from ddp_numpy.base.options import (
     NewPath,
     Option,
     Real,
+    Text,
     Whole,
     Widths,
     allowed,
@@ -41,11 +43,11 @@ class Data(Group):
     """
 
     source: str = option(
-        "digits", click.STRING, name="data", metavar="SOURCE", change=Change.RUN,
+        "digits", Text(), name="data", metavar="SOURCE", change=Change.RUN,
         help="digits (bundled), mnist (downloaded once), a .csv, .csv.gz or .npz file, or a folder of IDX files.",
     )  # fmt: skip
     label_column: str | None = option(
-        None, click.STRING, "Of a CSV file; else the one named label, else the first.", metavar="NAME",
+        None, Text(), "Of a CSV file; else the one named label, else the first.", metavar="NAME",
         change=Change.RUN,
     )  # fmt: skip
     valid_fraction: float = option(
@@ -74,10 +76,14 @@ class Training(Group):
 
     epochs: int = option(20, count(), "How often all rows are trained on.", change=Change.RUN)
     batch_size: int = option(64, count(), "The global batch, whatever the number of ranks.")
-    lr: float = option(0.01, positive(), "Learning rate of SGD.")
-    momentum: float = option(0.0, Real(0, 1, max_open=True), "How much of its last update SGD keeps.")
-    clip_norm: float | None = option(None, positive(), "Scale larger gradients down to this Euclidean norm.")
-    seed: int = option(1, Whole(min=0), "Of the split, the first weights, the order.")
+    lr: float = option(0.01, positive(), "Learning rate of SGD.", change=Change.OVERRIDE)
+    momentum: float = option(
+        0.0, Real(0, 1, max_open=True), "How much of its last update SGD keeps.", change=Change.OVERRIDE
+    )  # fmt: skip
+    clip_norm: float | None = option(
+        None, positive(), "Scale larger gradients down to this Euclidean norm.", change=Change.OVERRIDE
+    )  # fmt: skip
+    seed: int = option(1, Whole(min=0, below=2**128), "Of the split, the first weights, the order.")
     comm: Literal["auto", "node-shared", "allreduce"] = option(
         "auto", click.Choice(["auto", "node-shared", "allreduce"]), change=Change.MACHINE,
         help="How ranks sum gradients: in memory that a node's ranks share, or by MPI's Allreduce.",
@@ -92,9 +98,28 @@ class Training(Group):
         help="Compare a hash of weights and optimizer state between ranks every N steps.",
     )  # fmt: skip
     stall_timeout: float = option(
-        300.0, positive(), metavar="S", change=Change.MACHINE,
+        300.0, positive(most=1e9), metavar="S", change=Change.MACHINE,
         help="End the job when a rank is silent, or late for a step, for so many seconds.",
     )  # fmt: skip
+
+
+class Override(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest Click
+    """An option that a resumed run may be given another value of on purpose, and the value: lr=0.003."""
+
+    name = "override"
+    options: ClassVar = {option.name: option for option in Training.options() if option.change is Change.OVERRIDE}
+    words = " or ".join(f"{name}=value" for name in options)
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        text = as_text(value)
+        name, equals, new = text.partition("=")
+        if not equals or name not in self.options:
+            self.fail(f"{text!r} is not {self.words}", param, context)
+        try:
+            self.options[name].check(new)
+        except InputError as error:
+            self.fail(str(error), param, context)
+        return text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +141,10 @@ class Output(Group):
     resume: str | None = option(
         None, click.STRING, metavar="auto|PATH", change=Change.MACHINE, recorded=False,
         help="Go on from the newest checkpoint of --out, if there is one, or from a run's folder or a checkpoint.",
+    )  # fmt: skip
+    override: tuple[str, ...] = option(
+        (), Override(), metavar="NAME=VALUE", change=Change.MACHINE, recorded=False, repeatable=True,
+        help="With --resume: go on with another value on purpose, for example lr=0.003. It is noted.",
     )  # fmt: skip
     quiet: bool = option(False, click.BOOL, "Print nothing but errors.", change=Change.MACHINE, recorded=False)
 
@@ -150,36 +179,53 @@ class Settings:
         return {option.name: getattr(group, option.attribute) for group, options in groups for option in options}
 
     def recorded(self) -> dict[str, Any]:
-        """The values as config.toml and checkpoints keep them: from any folder, `of` makes the same settings again."""
+        """The values as config.toml and checkpoints keep them: from any folder, `of` makes the same settings again.
+
+        Raises InputError if the data lies in a folder of which config.toml can't hold the name.
+        """
         values = {
             name: OPTIONS[name].record(value)
             for name, value in sorted(self.values().items())
             if OPTIONS[name].recorded and value is not None
         }
-        path = Path(self.data.source)
-        if self.data.source not in ("digits", "mnist") and path.exists():
-            values["data"] = str(path.resolve())
+        source = self.data.source
+        if source not in ("digits", "mnist") and os.path.exists(source):
+            values["data"] = OPTIONS["data"].check(str(Path(source).resolve()))
         return values
+
+    def overrides(self) -> dict[str, Any]:
+        """The values that --override gives, by the options' names."""
+        pairs = [text.partition("=") for text in self.output.override]
+        return {name: OPTIONS[name].check(value) for name, _, value in pairs}
 
     def resuming(self, before: Mapping[str, Any], given: set[str]) -> "Settings":
         """These settings, with the resumed run's values for options that are not given anew.
 
-        before: what `recorded` returned for that run; given: names of options.
+        before: what `recorded` returned for that run; given: names of options. What --override says wins. Raises
+        InputError if an option is given a third value besides.
         """
         kept = {name for name, option in OPTIONS.items() if option.change is not Change.MACHINE} - given
-        return Settings.of(self.values() | {name: value for name, value in before.items() if name in kept})
+        values, new = self.values(), self.overrides()
+        for name in new.keys() & given:
+            if values[name] not in (new[name], OPTIONS[name].check(before.get(name, OPTIONS[name].default))):
+                raise InputError(f"--{name} is {as_text(values[name])}, but --override says {as_text(new[name])}")
+        return Settings.of(values | {name: value for name, value in before.items() if name in kept} | new)
 
     def changed(self, before: Mapping[str, Any]) -> list[str]:
         """What would change the result of the run that is resumed, in words. before: as in `resuming`.
 
-        An option that the run's version did not have yet counts as its default.
+        An option that the run's version did not have yet counts as its default. What --override changes is not among
+        them.
         """
-        changes = []
+        changes, on_purpose = [], self.overrides()
         for name, now in self.values().items():
             option = OPTIONS[name]
+            if option.change not in (Change.RESULT, Change.OVERRIDE) or name in on_purpose:
+                continue
             was = option.check(before.get(name, option.default))
-            if option.change is Change.RESULT and was != now:
-                changes.append(f"--{name} was {as_text(was)}, now {as_text(now)}")
+            if was != now:
+                hint = f" (--override {name}={as_text(now)} changes it)" if option.change is Change.OVERRIDE else ""
+                changes.append(f"--{name} was {as_text(was)}, now {as_text(now)}{hint}")
         changes += [
             f"--{name} was {before[name]}, but this version has no such option" for name in before.keys() - OPTIONS
         ]
@@ -208,7 +254,7 @@ def reference() -> str:
         lines.append("| --- | --- | --- | --- | --- | --- |")
         for declared in kind.options():
             default = html.escape(declared.shown_default or "")  # <time> is no tag
-            if declared.default is not None:
+            if declared.default not in (None, ()):
                 default = f"`{json.dumps(declared.record(declared.default))}`"  # as TOML has it, too
             words = [allowed(declared.type), declared.help, declared.change.value]
             cells = [f"`--{declared.name}`", f"`{declared.name}`", default, *words]

@@ -118,7 +118,8 @@ def begin(
                 report.warning(warning)
     if comm.broadcast(start.snapshot is not None):
         snapshot = start.snapshot or Snapshot(0, 0, {})  # rank 0's counts
-        trainer.restore(snapshot.epoch, snapshot.step, snapshot.arrays)
+        arrays = start.arrays(trainer.state(), settings) if start.snapshot else {}
+        trainer.restore(snapshot.epoch, snapshot.step, arrays)
     hosts = comm.hosts()
     with comm.together():
         if comm.rank == 0:

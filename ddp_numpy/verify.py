@@ -119,11 +119,18 @@ def _rounding(settings: Settings, steps: int) -> float:
 
 
 def _compare(params: Array, expected: Array, slices: dict[str, slice]) -> tuple[float, str]:
-    """The largest difference relative to the largest expected weight, and a text: "equal", or how much and where."""
-    if np.array_equal(params, expected):
+    """The largest difference relative to the largest expected weight, and a text: "equal", or how much and where.
+
+    The difference is 0 only if all bits are equal. So 0.0 and -0.0 differ, by the smallest number; and two NaN, unlike
+    numbers for arithmetic, are equal if their bits are.
+    """
+    bits, expected_bits = (vector.view(f"u{vector.itemsize}") for vector in (params, expected))
+    unlike = bits != expected_bits
+    if not unlike.any():
         return 0.0, "equal"
-    difference = float(np.abs(params - expected).max() / np.abs(expected).max())
-    first = int(np.argmax(params != expected))
+    largest = float(np.abs(expected).max()) or 1.0  # all may be 0
+    difference = float(np.abs(params[unlike] - expected[unlike]).max()) / largest or sys.float_info.min
+    first = int(np.argmax(unlike))
     name, part = next((name, part) for name, part in slices.items() if part.start <= first < part.stop)
     where = f"{name}, element {first - part.start}"
     return difference, f"differs by {difference:.1e} of the largest weight, first in {where}"

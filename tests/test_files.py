@@ -98,13 +98,13 @@ def test_files_that_hold_no_model(tmp_path: Path) -> None:
         description = json.loads(str(arrays["model"]))
     for data in (b"", b"text", whole[:-100], whole[:200] + b"\xff" * 8 + whole[208:]):
         path.write_bytes(data)
-        with pytest.raises(InputError, match="not a model file of this package, or a damaged one"):
+        with pytest.raises(InputError, match="damaged, or not a model or checkpoint of this package"):
             load_model(path)
     for contents, message in (
-        ({"X": np.zeros(3)}, "not a model file"),
+        ({"X": np.zeros(3)}, "has no array model or checkpoint"),
         (altered({**description, "format": "ddp_numpy model 9"}), "has the format 'ddp_numpy model 9'; this version"),
-        (altered({**description, "layers": [{"type": "os.system"}]}), "not a model file"),
-        (altered({**description, "layers": [{"type": "Dense", "outputs": 9}]}), "not a model file"),
+        (altered({**description, "layers": [{"type": "os.system"}]}), "layer 1 is of the class 'os.system', which is"),
+        (altered({**description, "layers": [{"type": "Dense", "outputs": 9}]}), "the model has 63 parameters"),
     ):
         np.savez(path, **contents)  # type: ignore[arg-type]
         with pytest.raises(InputError, match=message):

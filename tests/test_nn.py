@@ -1,11 +1,15 @@
+import copy
 import itertools
+import pickle
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from gradcheck import directional_error
 
-from ddp_numpy import Dense, ReLU, Sequential, SoftmaxCrossEntropy
+from ddp_numpy import Dense, InputError, ReLU, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.nn import LAYERS, Context, Layer
 
 ROWS, FEATURES, CLASSES = 7, 5, 4
@@ -202,6 +206,112 @@ def test_predict_takes_raw_features_in_any_number_of_rows(rng: np.random.Generat
     labels = model.predict(X)
     np.testing.assert_array_equal(labels, model.forward(X / 255.0).argmax(axis=1))
     assert len(model.predict(X[:0])) == 0
+
+
+def test_a_layer_has_one_place() -> None:
+    layer = Dense(3)
+    with pytest.raises(InputError, match="layers 1 and 3 are the same Dense object"):
+        Sequential(layer, ReLU(), layer)
+
+
+def test_a_layer_has_one_model() -> None:
+    layers = Dense(3), ReLU()
+    first = build(*layers)
+    second = Sequential(*reversed(layers))
+    with pytest.raises(InputError, match=r"layer 1 \(ReLU\) is part of another model"):
+        second.build((FEATURES,))
+    first.build((FEATURES,))  # again
+    assert list(first.parameter_slices()) == ["W of layer 1 (Dense)", "b of layer 1 (Dense)"]
+    copies = [copy.deepcopy(first), pickle.loads(pickle.dumps(first))]
+    for model in copies:
+        assert (model.predict(np.ones((2, FEATURES))) == first.predict(np.ones((2, FEATURES)))).all()
+        model.build((FEATURES,))
+    del first
+    second.build((FEATURES,))
+
+
+@pytest.mark.parametrize("outputs", [0, -1, 2.0, "2", True, None, [2], 2**31])
+def test_the_size_of_a_layer_is_a_whole_number(outputs: Any) -> None:
+    with pytest.raises(InputError, match=r"Dense: outputs is .*, and must be a whole number from 1 to 2,147,483,647"):
+        Dense(outputs)
+    assert Dense(np.int64(3)).config() == {"outputs": 3}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (-1,), (2**31,), (2**20, 2**20), (1,) * 9, (3, 4)])
+def test_rows_that_no_model_takes(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError):
+        Sequential(Dense(2)).build(shape)
+
+
+def test_a_model_that_does_not_fit_into_memory_is_refused_with_its_size() -> None:
+    with pytest.raises(InputError, match=r"a model of 1,000,001,000,000 parameters needs 4,000\.0 GB of memory"):
+        Sequential(Dense(1_000_000)).build((1_000_000,))
+
+
+def test_predict_takes_a_table(rng: np.random.Generator) -> None:
+    model = build(Dense(CLASSES))
+    X = rng.integers(256, size=(30, FEATURES))
+    table = pd.DataFrame(X, columns=list("abcde"))
+    mixed = table.astype({"a": "float32", "b": "Int64", "c": "uint8"})
+    for same in (table, mixed, table.astype(object), X.tolist(), X.astype(np.float32), X.astype(">i2")):
+        np.testing.assert_array_equal(model.predict(same), model.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.zeros((3, 4)), r"features have the shape \(3, 4\), and must have \(rows, 5\)"),
+        (np.zeros(5), r"features have the shape \(5,\), and must have \(rows, 5\)"),
+        (np.float64(3), r"features have the shape \(\)"),
+        (np.full((3, 5), "x"), "features must be numbers, not <U1"),
+        (np.zeros((3, 5), complex), "features must be numbers, not complex128"),
+        (pd.DataFrame([[1, 2, 3, 4, "x"]]), "features must be numbers, with none missing"),
+        (pd.DataFrame([[1, 2, None, 4, 5]]), "row 1, column 3: a value is missing"),
+        (np.where(np.arange(10_000).reshape(2000, 5) == 7502, np.nan, 0), "row 1501, column 3: a value is missing"),
+        (np.full((1, 5), np.inf), "row 1, column 1: inf is not a finite float32"),
+        (np.full((1, 5), 1e39), r"row 1, column 1: 1e\+39 is not a finite float32"),
+    ],
+)
+def test_what_can_not_be_predicted(X: Any, message: str) -> None:
+    model = Sequential(Dense(2))
+    model.build((5,))
+    for predict in (model.predict, model.predict_proba):
+        with pytest.raises(InputError, match=message):
+            predict(X)
+
+
+def test_results_that_are_not_finite_are_no_prediction() -> None:
+    model = Sequential(Dense(2))
+    model.build((5,))
+    model.params[...] = 3e38
+    with pytest.raises(InputError, match="results are too large for float32"):
+        model.predict(np.ones((3, 5)))
+
+
+def test_a_model_that_is_not_built_does_not_predict() -> None:
+    with pytest.raises(InputError, match="not built yet"):
+        Sequential(Dense(2)).predict(np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_probabilities(dtype: type, rng: np.random.Generator) -> None:
+    model = Sequential(Dense(CLASSES), dtype=dtype)
+    model.build((FEATURES,))
+    model.initialize(rng)
+    X = rng.standard_normal((2500, FEATURES))
+    P = model.predict_proba(X)
+    assert P.dtype == dtype
+    assert P.shape == (2500, CLASSES)
+    np.testing.assert_allclose(P.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(P.argmax(axis=1), model.predict(X))
+    logits = model.forward(X.astype(dtype)).astype(np.float64)
+    np.testing.assert_allclose(P, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), rtol=1e-4)
+    model.params *= 1e6  # logits of which the exponentials overflow
+    assert np.isfinite(model.predict_proba(X)).all()
+    model.params[...] = 0
+    model.params[-2:] = np.finfo(dtype).min, np.finfo(dtype).max  # further apart than any number is large
+    assert model.predict_proba(X).tolist() == [[0, 0, 0, 1]] * len(X)
+    assert model.predict_proba(X[:0]).shape == (0, CLASSES)
 
 
 def test_a_model_reads_as_its_layers() -> None:

@@ -1,6 +1,7 @@
 """Every option is declared once, and all else follows from there."""
 
 import dataclasses
+import datetime
 import math
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def some_other(name: str) -> Any:
         "checkpoint-every": (3, "steps"),
     }
     others |= {"label-column": "digit", "resume": "auto", "out": Path("a"), "valid-fraction": 0.3, "momentum": 0.5}
+    others |= {"override": ("lr=0.5",)}
     default = OPTIONS[name].default
     if name in others:
         return others[name]
@@ -93,7 +95,7 @@ def test_what_a_change_means_for_a_resumed_run(name: str) -> None:
     assert bool(other.changed(before)) == (name in result)
     assert all(change.startswith(f"--{name} was ") for change in other.changed(before))
     # What is not given comes from the run, but for what each start says anew.
-    anew = {"comm", "stall-timeout", "resume", "quiet", "out"}
+    anew = {"comm", "stall-timeout", "resume", "quiet", "out", "override"}
     assert Settings().resuming(other.recorded(), set()) == (Settings() if name in anew else other)
     assert Settings().resuming(other.recorded(), {name}) == Settings()
 
@@ -102,12 +104,97 @@ def test_an_option_that_the_runs_version_did_not_have_counts_as_its_default() ->
     before = Settings().recorded()
     del before["momentum"]
     assert Settings().changed(before) == []
-    assert Settings(training=Training(momentum=0.5)).changed(before) == ["--momentum was 0.0, now 0.5"]
+    assert Settings(training=Training(momentum=0.5)).changed(before) == [
+        "--momentum was 0.0, now 0.5 (--override momentum=0.5 changes it)"
+    ]
 
 
 def test_an_option_that_only_the_runs_version_has_is_named() -> None:
     before = Settings().recorded() | {"dropout": 0.5}
     assert Settings().changed(before) == ["--dropout was 0.5, but this version has no such option"]
+
+
+def overriding(*texts: str) -> Settings:
+    return Settings.of({"override": texts})
+
+
+def test_an_override_wins_over_the_runs_value() -> None:
+    before = Settings(training=Training(lr=1000.0)).recorded()
+    resumed = overriding("lr=0.5", "clip-norm=2").resuming(before, set())
+    assert (resumed.training.lr, resumed.training.clip_norm) == (0.5, 2.0)
+    assert resumed.changed(before) == []
+    assert "override" not in resumed.recorded()
+    again = Settings.of(overriding("lr=0.5").values() | {"lr": 1000.0}).resuming(before, {"lr"})
+    assert again.training.lr == 0.5, "the command that began the run, with an override behind it"
+    with pytest.raises(InputError, match=r"--lr is 7\.0, but --override says 0\.5"):
+        Settings.of(overriding("lr=0.5").values() | {"lr": 7.0}).resuming(before, {"lr"})
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (["seed=2"], "override: 'seed=2' is not lr=value or momentum=value or clip-norm=value"),
+        (["lr"], "override: 'lr' is not lr=value"),
+        (["lr=-1"], "override: lr: -1.0 is not in the range x>0"),
+        (["lr=x"], "override: lr: 'x' is not a valid float"),
+        ("lr=1", "override: must be a list, not a str"),
+    ],
+)
+def test_what_can_not_be_overridden(override: Any, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Settings.of({"override": override})
+    assert str(caught.value).startswith(message)
+
+
+DEEP: Any = []
+for _ in range(5000):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize(
+    "value",
+    [DEEP, {}, [[]], [1, 2, 3], datetime.date(2000, 1, 1), 10**6000, "9" * 6000, "a\0b", "\u0663", b"x", "x" * 10**6],
+    ids=["deep", "table", "list", "numbers", "date", "huge", "digits", "NUL", "script", "bytes", "long"],
+)
+def test_no_value_is_more_than_one_line_of_error(name: str, value: Any) -> None:
+    try:
+        Settings.of({name: value})
+    except InputError as error:
+        assert str(error).startswith(f"{name}: ")  # noqa: PT017
+        assert len(str(error).splitlines()) == 1  # noqa: PT017
+        assert len(str(error)) < 2000  # noqa: PT017
+    else:
+        assert isinstance(value, str), "only text may be text"
+        assert OPTIONS[name].type.name in ("text", "path")
+        assert "\0" not in value
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"hidden": "1,,2"},
+        {"hidden": "," * 5000},
+        {"hidden": "8,"},
+        {"hidden": 2**31},
+        {"epochs": 10**30},
+        {"keep": 10**30},
+        {"seed": 2**128},
+        {"checkpoint-every": [10**30, "steps"]},
+        {"checkpoint-every": ["steps"]},
+        {"checkpoint-every": 5},
+        {"stall-timeout": 1e300},
+        {"data": "caf\udce9.csv"},
+        {"label-column": "caf\udce9"},
+    ],
+)
+def test_values_that_no_run_can_have(values: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Settings.of(values)
+
+
+def test_names_of_folders_need_not_be_text() -> None:
+    assert Settings.of({"out": "caf\udce9", "seed": 2**128 - 1}).output.out == Path("caf\udce9")
 
 
 def test_an_unknown_name_is_refused() -> None:

@@ -56,6 +56,14 @@ def test_an_epochs_losses_are_those_of_the_reference(rows: int, batch: int, step
         np.testing.assert_allclose(layer.b, b, rtol=0, atol=1e-10)
 
 
+def test_train_is_fit_to_its_end() -> None:
+    one, other = trainer(), trainer()
+    epochs, expected = one.train(dataset(50), dataset(20), 2), list(other.fit(dataset(50), dataset(20), 2))
+    assert [epoch.train_loss for epoch in epochs] == [epoch.train_loss for epoch in expected]
+    assert one.model.digest() == other.model.digest()
+    assert one.train(dataset(50), dataset(20), 2) == [], "both epochs are trained"
+
+
 def test_fit_reports_what_it_did() -> None:
     train, valid = dataset(203), dataset(41)
     ours, steps = trainer(), []

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import open_regular
+from ddp_numpy.base.memory import memory_bytes
 from ddp_numpy.base.messages import one_line
 
 Array = npt.NDArray[Any]
@@ -42,12 +43,13 @@ def read_arrays(path: Path, largest: int | None = None, names: Collection[str] |
     only after its size was found to be what the zip directory says. Raises Damaged, also if one of the names is not
     there; OSError as open() does; InputError for what is no regular file.
     """
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with open_regular(path) as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 members = _choose(archive.infolist(), names)
-                _check_size(sum(member.file_size for member in members.values()), min(memory, largest or memory))
+                _check_size(
+                    sum(member.file_size for member in members.values()), min(memory_bytes(), largest or memory_bytes())
+                )
                 file_size = os.fstat(file.fileno()).st_size
                 return {name: _read(archive, member, file_size) for name, member in members.items()}
         except (Damaged, InputError):

@@ -23,6 +23,11 @@ class DivergedError(JobError):
 
     agreed = True
 
+    def __init__(self, text: str, epoch: int = 0, step: int = 0, steps_made: int = 0) -> None:
+        """The complete epochs, the steps of the next one and all steps that came before: the last good state."""
+        super().__init__(text)
+        self.epoch, self.step, self.steps_made = epoch, step, steps_made
+
 
 class Interrupted(JobError):  # noqa: N818
     """Training was asked to stop, and stopped at the end of a step. Every rank raises this error."""

@@ -4,12 +4,16 @@ import dataclasses
 import enum
 import functools
 import math
+import numbers
+import os
+import re
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
 
 from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.messages import one_line
 
 ParamType: TypeAlias = "click.ParamType[Any]"  # in quotes: it is generic only in the newest Click
 
@@ -18,6 +22,7 @@ class Change(enum.Enum):
     """What it means for a resumed run if an option is given another value than the run had."""
 
     RESULT = "refused"  # the run would not end as it would have ended
+    OVERRIDE = "refused; --override allows it"  # likewise, but there are reasons to do it on purpose
     RUN = "allowed"  # the run's own value is taken if the option is not given
     MACHINE = "new"  # the run's own value is never taken: each start says it anew
 
@@ -38,21 +43,25 @@ class Option:
     metavar: str | None
     shown_default: str | None
     """In words, if the default is not one value."""
+    repeatable: bool
+    """Whether it may be given several times: its value is a tuple then."""
 
     def check(self, value: Any) -> Any:
         """The value in the option's type. Raises InputError with the option's name if it is not allowed."""
         if value is None and self.default is None:
             return None
         try:
+            if self.repeatable:
+                return tuple(self.type.convert(_typed(part), None, None) for part in _parts(value))
             # As text, so that 2.5 is no whole number and true no 1, just as on the command line.
-            text = list(map(as_text, value)) if self._has_parts(value) else as_text(value)
+            text = list(map(_typed, value)) if self._has_parts(value) else _typed(value)
             return self.type.convert(text, None, None)
         except click.BadParameter as error:
-            raise InputError(f"{self.name}: {error.message.rstrip('.')}") from None
+            raise InputError(one_line(f"{self.name}: {error.message.rstrip('.')}")) from None
 
     def record(self, value: Any) -> Any:
         """The value as TOML and JSON can hold it; `check` takes it back."""
-        if self._has_parts(value):
+        if self.repeatable or self._has_parts(value):
             return list(value)
         return value if isinstance(value, bool | int | float) else as_text(value)
 
@@ -61,9 +70,20 @@ class Option:
 
 
 class Whole(click.IntRange):
-    """A whole number in a range."""
+    """A whole number in a range. What TOML can't hold, 2^63 and more, is too large."""
 
     name = "integer"
+
+    def __init__(self, min: int, below: int = 2**63) -> None:
+        super().__init__(min=min)
+        self.below = below
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int:
+        _refuse_other_digits(value)
+        number: int = super().convert(value, param, context)
+        if number >= self.below:
+            self.fail(f"{value} is too large", param, context)
+        return number
 
 
 class Real(click.FloatRange):
@@ -72,6 +92,7 @@ class Real(click.FloatRange):
     name = "float"
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        _refuse_other_digits(value)
         number: float = super().convert(value, param, context)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number", param, context)
@@ -86,9 +107,12 @@ class Widths(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
         text = as_text(value)
-        if not all(part.isdecimal() and int(part) > 0 for part in text.split(",") if text):
+        if not re.fullmatch(r"(0*[1-9][0-9]{0,9}(,0*[1-9][0-9]{0,9})*)?", text):
             self.fail(f"{text!r} is not a list of whole numbers above 0, like 128,64", param, context)
-        return tuple(map(int, text.split(","))) if text else ()
+        widths = tuple(map(int, text.split(","))) if text else ()
+        if max(widths, default=0) >= 2**31:
+            self.fail(f"{max(widths)} is too large", param, context)
+        return widths
 
 
 class CountOrAll(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest Click
@@ -99,7 +123,7 @@ class CountOrAll(click.ParamType):  # type: ignore[type-arg]  # generic only in 
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int | str:
         text = as_text(value)
-        if text != "all" and not (text.isdecimal() and int(text) > 0):
+        if not re.fullmatch("all|0*[1-9][0-9]{0,17}", text):
             self.fail(f"{value!r} is neither a whole number above 0 nor all", param, context)
         return text if text == "all" else int(text)
 
@@ -116,9 +140,23 @@ class NewPath(click.Path):
         return super().convert(value, param, context)
 
 
-def positive() -> Real:
+class Text(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest Click
+    """Text that a TOML file can hold. A name of a file need not be such text."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        text = as_text(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail(f"{text!r} is not UTF-8 text, which config.toml needs", param, context)
+        return text
+
+
+def positive(most: float | None = None) -> Real:
     """A finite number above 0."""
-    return Real(min=0, min_open=True)
+    return Real(min=0, min_open=True, max=most)
 
 
 def count() -> Whole:
@@ -136,6 +174,7 @@ def option(
     recorded: bool = True,
     metavar: str | None = None,
     shown_default: str | None = None,
+    repeatable: bool = False,
 ) -> Any:
     """Declare an option as a field of a Group.
 
@@ -143,7 +182,8 @@ def option(
     forgets to say it can't let a resumed run take another path.
     """
     facts = {"type": type, "help": help, "change": change, "recorded": recorded, "metavar": metavar}
-    return dataclasses.field(default=default, metadata=facts | {"name": name, "shown_default": shown_default})
+    facts |= {"name": name, "shown_default": shown_default, "repeatable": repeatable}
+    return dataclasses.field(default=default, metadata=facts)
 
 
 class Group:
@@ -169,6 +209,12 @@ class Group:
             object.__setattr__(self, option.attribute, option.check(getattr(self, option.attribute)))
 
 
+def _refuse_other_digits(value: Any) -> None:
+    """Python would read the digits of all scripts."""
+    if not as_text(value).isascii():
+        raise click.BadParameter(f"{value!r} is not a number in the digits 0 to 9")
+
+
 def as_text(value: Any) -> str:
     """A value as a person would type it."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -184,8 +230,29 @@ def allowed(type: ParamType) -> str:
         words = ["whole number" if isinstance(type, Whole) else "number"]
         words.append(f"above {type.min:g}" if type.min_open else f"{type.min:g} or more")
         if type.max is not None:
-            words.append(f"below {type.max:g}" if type.max_open else f"{type.max:g} or less")
+            words.append(f"below {type.max:g}" if type.max_open else f"{type.max:,.10g} or less")
         return ", ".join(words)
-    if isinstance(type, Widths | CountOrAll):
-        return type.words
-    return {click.BOOL: "true, false", click.STRING: "text"}.get(type, "path")
+    if isinstance(type, click.Path | click.types.BoolParamType):
+        return "path" if isinstance(type, click.Path) else "true, false"
+    return getattr(type, "words", "text")
+
+
+def _parts(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise click.BadParameter(f"must be a list, not a {type(value).__name__}")
+    return value
+
+
+def _typed(value: Any) -> str:
+    """A value from TOML, JSON or Python as a person would type it. Raises BadParameter for one that nobody can type."""
+    if isinstance(value, tuple):
+        return as_text(tuple(map(_typed, value)))
+    if not isinstance(value, str | numbers.Number | os.PathLike | None):
+        raise click.BadParameter(f"must be text, a number, true or false, not a {type(value).__name__}")
+    try:
+        text = as_text(value)
+    except ValueError:  # Python converts no longer ones
+        raise click.BadParameter("must not be a number of thousands of digits") from None
+    if "\0" in text:
+        raise click.BadParameter(f"{text!r} has a NUL in it")
+    return text

@@ -12,8 +12,8 @@ import numpy as np
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import open_regular
+from ddp_numpy.base.memory import memory_for_file
 from ddp_numpy.data.dataset import Array
-from ddp_numpy.data.memory import within_memory
 
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 TRAIN, VALIDATION = "train", "t10k"
@@ -34,7 +34,7 @@ def read_idx_split(folder: Path, split: str) -> tuple[Array, Array]:
 
 def read_idx(path: Path, dimensions: int) -> Array:
     """The array of unsigned bytes in an IDX file, gzipped or not; its number of dimensions is checked."""
-    with within_memory(path), open_regular(path) as file:
+    with memory_for_file(path), open_regular(path) as file:
         is_packed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
         largest = os.fstat(file.fileno()).st_size * (_LARGEST_RATIO if is_packed else 1)
         file.seek(0)

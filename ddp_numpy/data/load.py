@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.memory import memory_for_file
 from ddp_numpy.data.cache import CacheEntry
 from ddp_numpy.data.csv import read_csv
 from ddp_numpy.data.csv_parts import read_csv_together
 from ddp_numpy.data.dataset import Array, Dataset, check_labels
 from ddp_numpy.data.idx import TRAIN, VALIDATION, read_idx_split
-from ddp_numpy.data.memory import within_memory
 from ddp_numpy.data.mnist import bundled_digits, download_mnist
 from ddp_numpy.data.npz import read_npz
 from ddp_numpy.data.split import stratified_split
@@ -48,7 +48,7 @@ def load_data(
     """
     loaded: list[Dataset | None] = [None, None]
     # If memory fails a rank inside a collective, the ranks can't agree on an error any more. That rank ends them all.
-    with within_memory(Path(source)):
+    with memory_for_file(Path(source)):
         with comm.together():
             parsed = _read_csv_together(Path(source), label_column, comm)
             if comm.rank == 0:
@@ -111,7 +111,7 @@ def _load(
     parsed: Table | None,
 ) -> tuple[Dataset, Dataset]:
     try:
-        with within_memory(Path(source)):
+        with memory_for_file(Path(source)):
             train, valid = _read(source, label_column, valid_fraction, seed, parsed)
     except OSError as error:
         raise InputError(f"{error.filename or source}: {error.strerror or error}") from error

@@ -11,10 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ddp_numpy.base import schema
 from ddp_numpy.base.buffers import RowBuffer
+from ddp_numpy.base.errors import InputError
 from ddp_numpy.nn.context import EVALUATION, Array, Context
 
 Shape = tuple[int, ...]
+
+MOST_NUMBERS = 2**31 - 1
+"""That a row may have."""
 
 
 class Layer:
@@ -92,9 +97,13 @@ class Dense(Layer):
     db: Array
 
     def __init__(self, outputs: int) -> None:
-        self.outputs = outputs
+        """Raises InputError unless outputs is a whole number above 0."""
+        schema.check(outputs, schema.Whole(1, MOST_NUMBERS), "Dense: outputs")
+        self.outputs = int(outputs)
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
+        if len(input_shape) != 1:
+            raise InputError(f"layer {self.number} (Dense) takes rows of one dimension, not of the shape {input_shape}")
         return {"W": (input_shape[0], self.outputs), "b": (self.outputs,)}
 
     def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:

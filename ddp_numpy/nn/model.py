@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import weakref
 from collections.abc import Iterator
 from types import EllipsisType
 from typing import Any
@@ -9,10 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ddp_numpy.base import schema
+from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.memory import memory_for
 from ddp_numpy.nn.context import EVALUATION, Array, Context
-from ddp_numpy.nn.layers import Layer, Shape
+from ddp_numpy.nn.layers import MOST_NUMBERS, Layer, Shape
 
 _PREDICT_ROWS = 1024  # rows that `predict` takes through the layers at a time
+_MOST_AXES = 8  # of a row; NumPy allows 64, and rows, shards and layers add some
+
+# By a layer's id, the model that it was built in. A model keeps its layers, so no other object gets an id that is here.
+# Not noted in the layer, so that models can be copied and pickled.
+_built_in: "weakref.WeakValueDictionary[int, Sequential]" = weakref.WeakValueDictionary()
 
 
 class Sequential:
@@ -27,9 +36,14 @@ class Sequential:
     buffers: Array
 
     def __init__(self, *layers: Layer, dtype: npt.DTypeLike = np.float32) -> None:
+        """Raises InputError if a layer stands twice among them: its second forward would overwrite what it kept."""
         self.layers = layers
+        first_places: dict[int, int] = {}
         for number, layer in enumerate(layers, 1):
-            layer.number = number
+            first = first_places.setdefault(id(layer), number)
+            if first != number:
+                kind = type(layer).__name__
+                raise InputError(f"layers {first} and {number} are the same {kind} object; give each place its own")
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.input_shape: Shape | None = None
         self.output_shape: Shape = ()
@@ -38,22 +52,49 @@ class Sequential:
         self.joins_rows = any(layer.joins_rows for layer in layers)
         """Whether some layer needs all rows of the global batch for the output of one: see Layer."""
 
-    def build(self, input_shape: Shape) -> None:
-        """Make `params` and `buffers` (zeros), and the layers' memory for rows of this shape."""
-        self.input_shape = shape = input_shape
-        self._parameters: list[tuple[Layer, str, Shape]] = []
-        buffers: list[tuple[Layer, str, Shape]] = []
+    def build(self, input_shape: Shape, params: Array | None = None, buffers: Array | None = None) -> None:
+        """Make the layers' memory for rows of this shape. A built model may be built again.
+
+        params (P,), buffers (S,): vectors of the model's dtype to use as they are; by default new ones, of zeros.
+        Raises InputError if the model has not the size of these vectors or is too large for memory, if rows of this
+        shape can't be, or if a layer is part of another model that is still there.
+        """
+        schema.check(list(input_shape), [schema.Whole(1)], "input_shape")
+        if not 1 <= math.prod(input_shape) <= MOST_NUMBERS or not 1 <= len(input_shape) <= _MOST_AXES:
+            raise InputError(f"a model can't take rows of the shape {input_shape}")
+        for number, layer in enumerate(self.layers, 1):
+            if _built_in.get(id(layer), self) is not self:
+                raise InputError(
+                    f"layer {number} ({type(layer).__name__}) is part of another model, and would lose that model's "
+                    "parameters and gradients; give each model layers of its own"
+                )
+        for number, layer in enumerate(self.layers, 1):
+            layer.number = number
+        shape = input_shape
+        parameters: list[tuple[Layer, str, Shape]] = []
+        kept: list[tuple[Layer, str, Shape]] = []
         for layer in self.layers:
-            self._parameters += [(layer, name, size) for name, size in layer.parameter_shapes(shape).items()]
-            buffers += [(layer, name, size) for name, size in layer.buffer_shapes(shape).items()]
+            parameters += [(layer, name, size) for name, size in layer.parameter_shapes(shape).items()]
+            kept += [(layer, name, size) for name, size in layer.buffer_shapes(shape).items()]
             shape = layer.build(shape, self.dtype)
-        self.output_shape = shape
         self.params, self.buffers = (
-            np.zeros(sum(math.prod(size) for _, _, size in arrays), self.dtype)
-            for arrays in (self._parameters, buffers)
+            self._vector(what, arrays, given)
+            for what, arrays, given in (("parameters", parameters, params), ("numbers in buffers", kept, buffers))
         )
-        for layer, name, view in (*_views(self._parameters, self.params), *_views(buffers, self.buffers)):
+        self.input_shape, self.output_shape, self._parameters = input_shape, shape, parameters
+        for layer, name, view in (*_views(parameters, self.params), *_views(kept, self.buffers)):
             setattr(layer, name, view)
+        _built_in.update((id(layer), self) for layer in self.layers)
+
+    def _vector(self, what: str, arrays: list[tuple[Layer, str, Shape]], given: Array | None) -> Array:
+        """A vector that all of these arrays lie in: the one that is given, if its size is right, or zeros."""
+        size = sum(math.prod(shape) for _, _, shape in arrays)
+        if given is None:
+            with memory_for(f"a model of {size:,} {what}", size * self.dtype.itemsize):
+                return np.zeros(size, self.dtype)
+        if given.shape != (size,) or given.dtype != self.dtype:
+            raise InputError(f"the model has {size:,} {what} in {self.dtype}, not {given.dtype} {given.shape}")
+        return given
 
     def initialize(self, rng: np.random.Generator) -> None:
         """Draw the first values of all parameters, layer by layer."""
@@ -84,14 +125,56 @@ class Sequential:
         for layer in self.layers:
             layer.write_gradients(shard)
 
-    def predict(self, X: Array) -> Array:
-        """The likeliest class (B,) of each row of raw features X (B, *input_shape), as they stand in the data."""
-        labels = np.empty(len(X), np.int64)
-        for start in range(0, len(X), _PREDICT_ROWS):
-            piece = slice(start, start + _PREDICT_ROWS)
-            scaled = np.divide(X[piece], self.input_divisor, dtype=self.dtype)
-            self.forward(scaled).argmax(axis=1, out=labels[piece])
-        return labels
+    def predict(self, X: npt.ArrayLike) -> Array:
+        """The likeliest class (B,) of each row of raw features X (B, *input_shape), as they stand in the data.
+
+        X: an array, or a table such as a pandas DataFrame. Raises InputError for another width, a missing value, what
+        is no number, and numbers so large that the result is not finite.
+        """
+        pieces = [logits.argmax(axis=1) for logits in self._logits(X)]
+        return np.concatenate([np.empty(0, np.int64), *pieces])
+
+    def predict_proba(self, X: npt.ArrayLike) -> Array:
+        """The softmax probabilities (B, classes) of raw features X (B, *input_shape), in the model's dtype.
+
+        The probabilities of a row add up to 1, up to rounding. X and errors: as in `predict`.
+        """
+        pieces = []
+        for logits in self._logits(X):
+            # No number above 0 goes into exp(), so it can't overflow. The quotient stays the same: see the loss.
+            with np.errstate(over="ignore"):  # of the difference: minus infinity, of which the exponential is 0
+                P = np.exp(logits - logits.max(axis=1, keepdims=True))
+            pieces.append(P / P.sum(axis=1, keepdims=True))
+        return np.concatenate([np.empty((0, *self.output_shape), self.dtype), *pieces])
+
+    def _logits(self, X: npt.ArrayLike) -> Iterator[Array]:
+        """The logits (up to _PREDICT_ROWS, classes) of raw features X (B, *input_shape), a piece at a time."""
+        if self.input_shape is None:
+            raise InputError("the model is not built yet; train it, or load it from a file")
+        values = X.to_numpy() if hasattr(X, "to_numpy") else np.asarray(X)
+        if values.dtype.kind == "O":  # columns of several types, numbers among them
+            try:
+                values = values.astype(np.float64)
+            except (TypeError, ValueError) as error:
+                raise InputError(f"features must be numbers, with none missing: {error}") from None
+        if values.dtype.kind not in "iufb":
+            raise InputError(f"features must be numbers, not {values.dtype}")
+        if values.shape[1:] != self.input_shape or not values.ndim:
+            needed = ", ".join(map(str, self.input_shape))
+            raise InputError(f"features have the shape {values.shape}, and must have (rows, {needed})")
+        for start in range(0, len(values), _PREDICT_ROWS):
+            with np.errstate(over="ignore", invalid="ignore"):
+                scaled = np.divide(values[start : start + _PREDICT_ROWS], self.input_divisor, dtype=self.dtype)
+                logits = self.forward(scaled)
+            if not np.isfinite(scaled).all():
+                row, *place = map(int, np.argwhere(~np.isfinite(scaled))[0])
+                value = values[start + row][tuple(place)]
+                column = ", ".join(str(axis + 1) for axis in place)
+                what = "a value is missing" if np.isnan(value) else f"{value} is not a finite {self.dtype}"
+                raise InputError(f"row {start + row + 1}, column {column}: {what}; correct or drop the row")
+            if not np.isfinite(logits).all():
+                raise InputError(f"in row {start + 1} or after it, the model's results are too large for {self.dtype}")
+            yield logits
 
     def digest(self) -> str:
         """SHA-256 of the bytes of parameters and buffers: equal on two ranks if and only if their models are."""

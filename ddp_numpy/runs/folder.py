@@ -22,7 +22,7 @@ from ddp_numpy.runs.marker import CHECKPOINTS, CONFIG, METRICS, MODEL, Run, writ
 from ddp_numpy.runs.model_file import write_model
 from ddp_numpy.runs.resume import Complaint, Start
 from ddp_numpy.runs.snapshot import Snapshot
-from ddp_numpy.runs.store import CheckpointStore, in_words, later_checkpoints
+from ddp_numpy.runs.store import BEST, CheckpointStore, checkpoints_by_step, in_words, later_checkpoints
 from ddp_numpy.settings import Settings
 from ddp_numpy.training.metrics import Epoch
 from ddp_numpy.training.trainer import Trainer
@@ -72,9 +72,14 @@ class RunFolder:
         self._every, self._unit = settings.output.checkpoint_every
         self._complaint = complaint
         self._unwritten = ""
+        self._more = ""  # options of this start that the checkpoint it began from does not have
+        if start.snapshot and start.snapshot.facts["options"].get("epochs") != self._epochs:
+            self._more = f" --epochs {self._epochs}"
         options, best = settings.recorded(), start.snapshot.facts["best"] if start.snapshot else None
+        overrides = start.overrides(settings)
         self._facts: dict[str, Any] = {"options": options, "best": best, "trajectory": identity}
-        self._facts |= {"blas": blas()[0], "numpy": np.__version__}
+        self._facts |= {"overrides": overrides, "blas": blas()[0], "numpy": np.__version__}
+        self._overridden = {override["option"].replace("-", "_"): override["now"] for override in overrides}
         keep = None if settings.output.keep == "all" else settings.output.keep
         start.run_there()  # before anything is written, even the lock's file
         with written_to(self.path):
@@ -109,9 +114,10 @@ class RunFolder:
     def add_epoch(self, epoch: Epoch) -> bool:
         """Add a line to the metrics, and return whether no epoch before was better by validation accuracy.
 
-        A line that can't be written is tried again with the next.
+        If options were overridden, the line has their values, too: "lr" for example. A line that can't be written is
+        tried again with the next.
         """
-        self._unwritten += json.dumps(epoch.as_dict(), allow_nan=False) + "\n"
+        self._unwritten += json.dumps(epoch.as_dict() | self._overridden, allow_nan=False) + "\n"
         try:
             self._append_unwritten()
         except OSError as error:
@@ -136,6 +142,27 @@ class RunFolder:
             return "No checkpoint was due yet"
         return f"Go on with --resume auto --out {shlex.quote(str(self.path))}"
 
+    def how_to_go_on_after(self, error: DivergedError) -> str:
+        """A sentence for a run whose numbers are not finite any more: it goes on from before, at a lower rate."""
+        way = self.how_to_go_on()
+        if "--resume auto" not in way:
+            return way
+        lower = f"--override lr={self._facts['options']['lr'] / 10:g}{self._more}"
+        folder, best = self.path / CHECKPOINTS, self._facts["best"]
+        by_step = checkpoints_by_step(folder)
+        earlier = [path for number, path in by_step.items() if number < error.steps_made]
+        if by_step and len(earlier) == len(by_step):
+            return f"{way} {lower}"
+        # The newest checkpoint has the weights that this step failed with, and would fail with at any rate.
+        if best is not None and (best["epoch"], 0) < (error.epoch, error.step) and (folder / BEST).exists():
+            earlier.append(folder / BEST)
+        if not earlier:
+            return "The only checkpoint would fail again at any rate: begin anew, with a lower --lr and another --out"
+        return (
+            f"The last checkpoint would fail again at any rate: go on with --resume {shlex.quote(str(earlier[-1]))} "
+            f"--out {shlex.quote(str(self.path))} {lower}"
+        )
+
     def finish(self, model: Sequential) -> None:
         """Write the trained model, and all that is not written yet. Raises InputError if that can't be."""
         path = self.path / MODEL
@@ -159,8 +186,10 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if isinstance(error, Interrupted | DivergedError):
-                raise type(error)(f"{error}. {self.how_to_go_on()}") from error
+            if isinstance(error, Interrupted):
+                raise Interrupted(f"{error}. {self.how_to_go_on()}") from error
+            if isinstance(error, DivergedError):
+                raise DivergedError(f"{error}. {self.how_to_go_on_after(error)}") from error
         finally:
             self.close()
 

@@ -1,7 +1,8 @@
 """Model files: one .npz that describes itself. It is written completely or not at all, and read without unpickling."""
 
 import json
-import zipfile
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import atomic_write
-from ddp_numpy.nn import LAYERS, Sequential
-
-_FORMAT = "ddp_numpy model 1"
+from ddp_numpy.base.messages import one_line
+from ddp_numpy.base.schema import check
+from ddp_numpy.nn import LAYERS, Layer, Sequential
+from ddp_numpy.runs.formats import CHECKPOINT, MODEL, read
 
 
 def save_model(model: Sequential, path: str | Path) -> None:
@@ -31,26 +33,68 @@ def write_model(file: BinaryIO, model: Sequential) -> None:
     arrays: dict[str, Any] = {"params": model.params}
     if model.buffers.size:
         arrays["buffers"] = model.buffers
-    np.savez(file, model=np.array(json.dumps({"format": _FORMAT, **model.description()})), **arrays)
+    np.savez(file, model=np.array(json.dumps({"format": MODEL.name, **model.description()})), **arrays)
 
 
-def load_model(path: str | Path) -> Sequential:
-    """Read a model that `save_model` wrote; it can predict or be trained on. Raises InputError for any other file."""
+def load_model(path: str | Path, layers: Iterable[type[Layer]] = ()) -> Sequential:
+    """Read a model that `save_model` wrote, or that of a checkpoint; it can predict or be trained on.
+
+    layers: the classes of your own that stand in the model. A file names the classes of its layers, and only these
+    classes and the package's own are taken: nothing is imported. Raises InputError for any other file.
+    """
+    path = Path(path)
+    found, description, arrays = read(path, MODEL, CHECKPOINT)
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            description, params = json.loads(str(arrays["model"])), arrays["params"]
-            buffers = arrays.get("buffers")
-        if description["format"] != _FORMAT:
-            raise InputError(f"{path}: has the format {description['format']!r}; this version reads {_FORMAT!r}")
-        layers = [LAYERS[config.pop("type")](**config) for config in description["layers"]]
-        model = Sequential(*layers, dtype=params.dtype)
-        model.build(tuple(description["input_shape"]))
-        model.params[...] = params
-        if buffers is not None:
-            model.buffers[...] = buffers
-        model.input_divisor = description["input_divisor"]
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError, AttributeError) as error:
-        raise InputError(f"{path}: not a model file of this package, or a damaged one ({error})") from error
+        if found is CHECKPOINT:
+            description = _described_in(description["facts"])
+        return _make(description, arrays, LAYERS | {layer.__name__: layer for layer in layers})
+    except InputError as error:
+        raise InputError(f"{path}: holds no model that can be loaded: {one_line(error)}") from error
+
+
+def _make(description: dict[str, Any], arrays: dict[str, Any], known: dict[str, type[Layer]]) -> Sequential:
+    """The described model with these params (P,) and buffers (S,). Raises InputError if they don't fit."""
+    params = arrays["params"]
+    buffers = arrays.get("buffers", np.zeros(0, params.dtype))
+    layers = [_make_layer(number, config, known) for number, config in enumerate(description["layers"], 1)]
+    model = Sequential(*layers, dtype=params.dtype)
+    model.build(tuple(description["input_shape"]), params, buffers)
+    if model.output_shape != (description["classes"],):
+        raise InputError(f"its layers return {model.output_shape}, and it says {description['classes']} classes")
+    model.input_divisor = description["input_divisor"]
     return model
+
+
+def _make_layer(number: int, config: dict[str, Any], known: dict[str, type[Layer]]) -> Layer:
+    arguments = config.copy()
+    name = arguments.pop("type")
+    if name not in known:
+        raise InputError(
+            f"layer {number} is of the class {name!r}, which is not of this package; if it is your own, pass it: "
+            "load_model(path, layers=[…])"
+        )
+    try:
+        return known[name](**arguments)
+    except (TypeError, ValueError) as error:  # of a constructor that does not have these arguments
+        raise InputError(f"layer {number} ({name}) can't be made: {error}") from error
+
+
+def _described_in(facts: dict[str, Any]) -> dict[str, Any]:
+    """The model's description in the facts of a checkpoint. Raises InputError if they have none."""
+    model, divisor = (facts.get(part, {}).get(name) for part, name in (("trajectory", "model"), ("options", "divisor")))
+    if isinstance(model, dict):
+        return model
+    # Earlier versions kept a model's words: "12 -> 8 ReLU -> 4". What features are divided by is not among them.
+    words = re.fullmatch(r"([0-9]{1,9})((?: -> [0-9]{1,9} ReLU)*) -> ([0-9]{1,9})", str(model))
+    if words is None or divisor is None:
+        raise InputError(
+            "its version did not note all of the model; go on with the run, and load its model.npz or a new checkpoint"
+        )
+    inputs, classes = int(words[1]), int(words[3])
+    layers: list[dict[str, Any]] = []
+    for width in re.findall("[0-9]+", words[2]):
+        layers += [{"type": "Dense", "outputs": int(width)}, {"type": "ReLU"}]
+    layers.append({"type": "Dense", "outputs": classes})
+    described = {"input_shape": [inputs], "input_divisor": divisor, "classes": classes, "layers": layers}
+    check(described, MODEL.schema, "model")
+    return described

@@ -2,7 +2,7 @@
 
 import dataclasses
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ import numpy as np
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import open_regular
+from ddp_numpy.base.messages import one_line
 from ddp_numpy.base.threads import blas
 from ddp_numpy.data import Dataset
-from ddp_numpy.nn import Sequential
+from ddp_numpy.nn import Array, Sequential
 from ddp_numpy.runs.marker import CHECKPOINTS, CONFIG, Run, is_empty, read_run, refuse_links, written_to
 from ddp_numpy.runs.snapshot import Snapshot, read_snapshot
 from ddp_numpy.runs.store import newest_snapshot
-from ddp_numpy.settings import Settings
+from ddp_numpy.settings import OPTIONS, Settings
 
 Complaint = Callable[[str], None]
 
@@ -54,9 +55,17 @@ class Start:
         return run
 
     def settings(self, settings: Settings, given: set[str]) -> Settings:
-        """The settings, with those of the resumed run for what is not given: names of options."""
+        """The settings, with those of the resumed run for what is not given: names of options.
+
+        Raises InputError if the run's can't be used, or if --override has no run to change.
+        """
         if self.snapshot is None:
+            if settings.output.override:
+                raise InputError("--override changes an option of a run that is resumed, and there is no checkpoint")
             return settings
+        missing = [name for name in ("options", "best", "trajectory", "blas") if name not in self.snapshot.facts]
+        if missing:
+            raise InputError(f"{self.path}: not a run's checkpoint: it does not note {', '.join(missing)}")
         try:
             return settings.resuming(self.snapshot.facts["options"], given)
         except InputError as error:
@@ -70,15 +79,18 @@ class Start:
         if self.snapshot is None:
             return
         facts = self.snapshot.facts
-        changed = settings.changed(facts["options"])
+        try:
+            changed = settings.changed(facts["options"])
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}") from None
         for name, now in identity.items():
-            before = facts["trajectory"][name]
+            before = facts["trajectory"].get(name)
             # Versions before this one kept a model's words, not its description. --hidden says what model it was.
             in_words = name == "model" and isinstance(before, str)
             if before != now and not in_words:
                 changed.append(f"{name} was {before}, now {now}")
         if changed:
-            raise InputError(f"{self.path}: can't go on with other settings: {'; '.join(changed)}")
+            raise InputError(f"{self.path}: can't go on with other settings: {one_line('; '.join(changed))}")
         epochs, begun = settings.training.epochs, self.snapshot.epoch + (self.snapshot.step > 0)
         if epochs < begun:
             raise InputError(f"{self.path}: is in epoch {begun} already; raise --epochs from {epochs}")
@@ -94,6 +106,33 @@ class Start:
                 f"{self.path}: made with {facts['blas']}, and now it is {library}: the last bits may not be those "
                 "that the run would have had; OPENBLAS_CORETYPE chooses OpenBLAS's kernel"
             )
+
+    def overrides(self, settings: Settings) -> list[dict[str, Any]]:
+        """What was overridden so far, and what is now: for each option, where training stood and both values."""
+        if self.snapshot is None:
+            return []
+        before = {name: OPTIONS[name].default for name in settings.overrides()} | self.snapshot.facts["options"]
+        new = [
+            {"epoch": self.snapshot.epoch, "step": self.snapshot.step, "option": name, "was": before[name], "now": now}
+            for name, now in settings.overrides().items()
+            if OPTIONS[name].check(before[name]) != now
+        ]
+        return [*self.snapshot.facts.get("overrides", []), *new]
+
+    def arrays(self, state: Mapping[str, Array], settings: Settings) -> Mapping[str, Array]:
+        """The snapshot's arrays. state: the trainer's own, by the same names.
+
+        If momentum is overridden, the optimizer may remember other vectors than before: new ones begin with zeros.
+        """
+        assert self.snapshot is not None
+        arrays = self.snapshot.arrays
+        if "momentum" not in settings.overrides():
+            return arrays
+        return {
+            name: np.zeros_like(own) if name.startswith("optimizer.") and name not in arrays else arrays[name]
+            for name, own in state.items()
+            if name in arrays or name.startswith("optimizer.")
+        }
 
 
 def identity(model: Sequential, train: Dataset) -> dict[str, Any]:
@@ -153,7 +192,7 @@ def _has_options_of(snapshot: Snapshot, folder: Path) -> bool:
             options = tomllib.load(file)
     except (InputError, OSError, ValueError, RecursionError):
         return False
-    before: dict[str, Any] = snapshot.facts["options"]
+    before: dict[str, Any] = snapshot.facts.get("options", {})
     return bool(before) and before.keys() <= options.keys()
 
 

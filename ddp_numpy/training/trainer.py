@@ -1,11 +1,14 @@
 """Data-parallel training: each rank takes its share of every batch, and all make the same update."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 
 import numpy as np
 
 from ddp_numpy.base.errors import DivergedError, InputError, Interrupted
+from ddp_numpy.base.memory import memory_for
 from ddp_numpy.base.randomness import generator
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import Dataset, Reader, batches, epoch_order, share
@@ -63,10 +66,11 @@ class Trainer:
         `fit` does it itself. Raises InputError if the model and the data don't fit.
         """
         model, input_shape = self.model, train.features.shape[1:]
-        if model.input_shape is None:
-            model.build(input_shape)
-            model.initialize(generator(self.seed, "init"))
         with self.comm.training(), self.comm.together():
+            if model.input_shape is None:
+                model.build(input_shape)
+                with self._memory():
+                    model.initialize(generator(self.seed, "init"))
             if model.input_shape != input_shape or model.output_shape != (train.classes,):
                 raise InputError(
                     f"the model maps {model.input_shape} to {model.output_shape}, "
@@ -77,17 +81,27 @@ class Trainer:
         self._prepared = True
         model.input_divisor = train.divisor
         self.loss = SoftmaxCrossEntropy(train.classes, model.dtype)
-        # The counts of rows, and whether to stop.
-        self.exchange.prepare(self.comm, model, self.batch_size, riders=len(self.exchange.tally.nothing) + 1)
+        with self._memory():
+            # The counts of rows, and whether to stop.
+            self.exchange.prepare(self.comm, model, self.batch_size, riders=len(self.exchange.tally.nothing) + 1)
+            self.optimizer.prepare(model.params, model.parameter_slices())
         self._context.sum_rows = self.exchange.sum_rows
-        self.optimizer.prepare(model.params, model.parameter_slices())
         self.replica_check.prepare(self.comm, self._replicated())
-        self.epoch_steps = -(-len(train) // self.batch_size)
+        self._rows, self.epoch_steps = len(train), -(-len(train) // self.batch_size)
         self.sums = np.zeros(3)
         """Of the last step: loss, rows classified correctly, rows."""
         self.epoch_sums = np.zeros(3)
         """Of the epoch's steps so far: the same."""
         self.restore(self.epoch, self.step, self.state())
+
+    def _memory(self) -> AbstractContextManager[None]:
+        """A block that takes memory to train the built model. Raises InputError if there is not enough."""
+        model, shard = self.model, self.exchange.micro_rows or 1
+        # The least that is needed: parameters, their gradients, and what the optimizer remembers or initialize draws;
+        # and for the rows of a micro-shard, their features as they are read and scaled.
+        row = 2 * math.prod(model.input_shape or ()) * model.dtype.itemsize
+        shards = f" in micro-shards of {shard:,} rows" if self.exchange.micro_rows else ""
+        return memory_for(f"training {model.params.size:,} parameters{shards}", 3 * model.params.nbytes + shard * row)
 
     def __str__(self) -> str:
         clipped = f", gradients clipped to {self.clip_norm:g}" if self.clip_norm else ""
@@ -121,7 +135,8 @@ class Trainer:
     def restore(self, epoch: int, step: int, state: Mapping[str, Array]) -> None:
         """Go back to rank 0's epoch, step and state, as `state` gave it; other ranks' are not looked at. Collective.
 
-        To be called after `prepare`. Raises InputError if the arrays are not those of this model and optimizer.
+        To be called after `prepare`. Raises InputError if the arrays are not those of this model and optimizer, or if
+        so many steps of an epoch have not so many rows.
         """
         own = self.state()
         with self.comm.together():
@@ -129,6 +144,9 @@ class Trainer:
                 shapes, theirs = ({k: (v.shape, v.dtype.name) for k, v in arrays.items()} for arrays in (own, state))
                 if shapes != theirs:
                     raise InputError(f"can't resume from a state of {theirs}: this model's is {shapes}")
+                rows = min(step * self.batch_size, self._rows)
+                if step > self.epoch_steps or state["epoch_sums"][2] != rows:
+                    raise InputError(f"can't resume from step {step}: it has counted {state['epoch_sums'][2]:g} rows")
                 for name, array in own.items():
                     np.copyto(array, state[name])
         for array in own.values():
@@ -136,14 +154,19 @@ class Trainer:
         self.epoch, self.step = self.comm.broadcast((epoch, step))
         self.optimizer.steps = self.steps_made
 
+    def train(self, train: Dataset, valid: Dataset, epochs: int) -> list[Epoch]:
+        """Train up to so many epochs in all, and return the figures of each. Collective. Raises what `fit` raises."""
+        return list(self.fit(train, valid, epochs))
+
     def fit(
         self, train: Dataset, valid: Dataset, epochs: int, on_step: Callable[[int], None] = lambda rows: None
     ) -> Iterator[Epoch]:
         """Train up to so many epochs in all, yielding the figures of each as it ends. Every rank iterates over all.
 
-        on_step is called after each step with the number of rows of its global batch. A rank that lets the others wait
-        in training for longer than the stall timeout (see `world`) ends the job. What may take longer on one rank, in
-        on_step or between epochs, goes into a `with comm.unhurried():`.
+        Nothing is trained until somebody iterates: `train` does it for a caller who only wants the end. on_step is
+        called after each step with the number of rows of its global batch. A rank that lets the others wait in training
+        for longer than the stall timeout (see `world`) ends the job. What may take longer on one rank, in on_step or
+        between epochs, goes into a `with comm.unhurried():`.
 
         Raises InputError as `prepare` does, ReplicaError if the ranks' weights have come apart, DivergedError at a loss
         or a gradient that is not finite, and Interrupted, after on_step, once `stop` was set. It may then be called
@@ -215,7 +238,10 @@ class Trainer:
         if what is not None:
             raise DivergedError(
                 f"{what} in epoch {self.epoch + 1}, step {self.step + 1}, at learning rate "
-                f"{self.optimizer.lr:g}; the update was not made. Lower --lr, or set --clip-norm"
+                f"{self.optimizer.lr:g}; the update was not made. A lower rate or a clip norm may help",
+                self.epoch,
+                self.step,
+                self.steps_made,
             )
         if self.clip_norm is not None:
             # The gradient has the same bits on all ranks, but its norm need not: BLAS adds up in another order on

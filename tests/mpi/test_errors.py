@@ -13,6 +13,8 @@ from jobs import Job, run_job, train
 from several import train_several
 from tables import classified_rows, write_csv
 
+from ddp_numpy.runs.snapshot import Snapshot, write_snapshot
+
 HERE = Path(__file__).parent
 GOOD = "label,a,b\n" + "0,1,2\n1,2,1\n" * 20
 
@@ -35,6 +37,25 @@ def toml(text: str) -> Callable[[Path], list[str]]:
         return [*csv(GOOD)(folder), "--config", "run.toml"]
 
     return prepare
+
+
+def toml_bytes(data: bytes) -> Callable[[Path], list[str]]:
+    def prepare(folder: Path) -> list[str]:
+        (folder / "run.toml").write_bytes(data)
+        return [*csv(GOOD)(folder), "--config", "run.toml"]
+
+    return prepare
+
+
+def fifo(folder: Path) -> list[str]:
+    os.mkfifo(folder / "fifo")
+    return [*csv(GOOD)(folder), "--config", "fifo"]
+
+
+def poor_checkpoint(folder: Path) -> list[str]:
+    with open(folder / "c.npz", "wb") as file:
+        write_snapshot(file, Snapshot(1, 0, {"params": np.zeros(3)}))
+    return [*csv(GOOD)(folder), "--resume", "c.npz", "--out", "new"]
 
 
 def truncated_gzip(folder: Path) -> list[str]:
@@ -190,6 +211,36 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "out is empty": (options("--out", ""), "Invalid value for '--out': '' is not a path; is the variable set"),
     "out is a link's lock": (linked_lock, "out/.ddp_numpy.lock: a link, and not a file of this package; remove it"),
     "run.json is torn": (torn_run, "out/run.json: damaged, or not of this package"),
+    "toml list": (toml("epochs = [5]\n"), "run.toml: epochs: must be text, a number, true or false, not a list"),
+    "toml table": (toml("[lr]\nx = 1\n"), "run.toml: lr: must be text, a number, true or false, not a dict"),
+    "toml date": (toml("data = 1979-05-27\n"), "run.toml: data: must be text, a number, true or false, not a date"),
+    "toml nested": (toml(f"epochs = {'[' * 5000}{']' * 5000}\n"), "run.toml: not a TOML file of options: it is nested"),
+    "toml deep": (toml(f"epochs = {'[' * 400}{']' * 400}\n"), "run.toml: "),
+    "toml NUL": (toml('out = "a\\u0000b"\n'), "run.toml: out: 'a\\x00b' has a NUL in it"),
+    "toml twice": (toml("lr = 1\nlr = 2\n"), "run.toml: not a TOML file: Cannot overwrite a value"),
+    "toml digits": (toml(f"seed = {'9' * 5000}\n"), "run.toml: not a TOML file: Exceeds the limit"),
+    "toml hex": (toml(f"seed = 0x{'f' * 6000}\n"), "run.toml: seed: must not be a number of thousands of digits"),
+    "toml not text": (toml_bytes(b"lr = \xff"), "run.toml: not a TOML file: 'utf-8' codec can't decode"),
+    "toml 2 MB": (toml("#" * 2**21), "run.toml: has more than 1,048,576 bytes"),
+    "toml folder": (options("--config", "."), ".: not a regular file"),
+    "toml FIFO": (fifo, "fifo: not a regular file"),
+    "valid-fraction nan": (options("--valid-fraction", "nan"), "'--valid-fraction': 'nan' is not a finite number"),
+    "momentum nan": (options("--momentum", "nan"), "'--momentum': 'nan' is not a finite number"),
+    "no such memory": (options("--hidden", "2000000000"), "10,000,000,002 parameters needs"),
+    "micro-rows": (options("--reproducible", "--micro-rows", "1" + "0" * 12), "in micro-shards of 1,000,000,000,000"),
+    "epochs 10^30": (options("--epochs", "1" + "0" * 30), "'--epochs': 1000000000000000000000000000000 is too large"),
+    "keep 10^30": (options("--keep", "1" + "0" * 30), "is neither a whole number above 0 nor all"),
+    "stall 1e300": (options("--stall-timeout", "1e300"), "'--stall-timeout': 1e+300 is not in the range"),
+    "seed of 5,000 digits": (options("--seed", "9" * 5000), "is not a valid integer"),
+    "checkpoint-every 10^30": (options("--checkpoint-every", "1" + "0" * 30, "steps"), "is too large"),
+    "hidden with a gap": (options("--hidden", "1,,2"), "'1,,2' is not a list of whole numbers above 0"),
+    "hidden of commas": (options("--hidden", "," * 5000), "is not a list of whole numbers above 0"),
+    "digits of another script": (options("--hidden", "\u0663"), "is not a list of whole numbers above 0"),
+    "lr of another script": (options("--lr", "\u0663"), "is not a number in the digits 0 to 9"),
+    "not UTF-8": (options("--label-column", "caf\udce9"), "is not UTF-8 text, which config.toml needs"),
+    "override of a seed": (options("--override", "seed=2"), "'seed=2' is not lr=value or momentum=value"),
+    "override without a run": (options("--override", "lr=2"), "--override changes an option of a run that is resumed"),
+    "resume a poor checkpoint": (poor_checkpoint, "c.npz: not a run's checkpoint: it does not note options"),
 }
 
 

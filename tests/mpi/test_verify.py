@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from jobs import Job, run_job
 from tables import classified_rows, write_csv
+
+from ddp_numpy.verify import _compare
 
 OPTIONS = ("--data", "t.csv", "--epochs", "2", "--batch-size", "50", "--lr", "0.1")
 
@@ -52,6 +55,21 @@ def test_a_difference_is_found_and_located(way: tuple[str, ...], tmp_path: Path)
     found = r"3 ranks  epoch 1  \w+  differs by .*, first in W of layer 1 \(Dense\), element \d+( \(at most .*)?$"
     assert re.search(found, job.out, re.MULTILINE)
     assert job.out.splitlines()[-1].startswith("DIFFERENT")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_equal_means_all_bits(dtype: type) -> None:
+    slices = {"W": slice(0, 2), "b": slice(2, 3)}
+    one = np.array([0.0, 1.0, np.nan], dtype)
+    assert _compare(one, one.copy(), slices) == (0.0, "equal")
+    difference, words = _compare(np.array([0.0, -0.0, 2.0], dtype), np.array([0.0, 0.0, 2.0], dtype), slices)
+    assert difference > 0
+    assert words.endswith("first in W, element 1")
+    difference, words = _compare(np.array([0.0, 0.0, 2.0], dtype), np.zeros(3, dtype), slices)
+    assert difference == 2.0
+    assert words.endswith("first in b, element 0")
+    difference, _ = _compare(np.array([0.0, 0.0, np.nan], dtype), np.ones(3, dtype), slices)
+    assert not difference <= 1e9, "not a number is beyond any bound"
 
 
 def test_mistakes(tmp_path: Path) -> None:

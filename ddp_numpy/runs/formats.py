@@ -1,0 +1,112 @@
+"""What model files and checkpoints hold, and how they are read: as if each byte came from a stranger.
+
+Each is a .npz of arrays, one of which is text: a description of the others as JSON. The schemas here say what
+descriptions are allowed. The options in a checkpoint are checked when a run takes them over, by settings.OPTIONS, just
+as those of a config.toml are.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ddp_numpy.base.archive import Damaged, read_arrays
+from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.messages import one_line
+from ddp_numpy.base.schema import Real, Schema, Whole, check, from_json
+
+Array = npt.NDArray[Any]
+
+_LARGEST = sys.float_info.max
+_PLAIN = (str, bool, Real(-_LARGEST, _LARGEST))
+
+_MODEL: dict[Any, Schema] = {
+    "input_shape": [Whole(1)],
+    "input_divisor": Real(sys.float_info.min, _LARGEST),
+    "classes": Whole(1),
+    "layers": [{"type": str, ...: object}],  # the layers' constructors check the rest
+}
+_OVERRIDE = {"epoch": Whole(), "step": Whole(), "option": str, "was": (*_PLAIN, None), "now": _PLAIN}
+_FACTS = {  # a run needs the first four, and a checkpoint that a script wrote may have none
+    "options?": {...: (*_PLAIN, [_PLAIN])},
+    "best?": (None, {"epoch": Whole(1), "valid_accuracy": Real(0, 1)}),
+    "trajectory?": {"model?": (str, _MODEL), ...: (*_PLAIN, None)},
+    "blas?": str,
+    "overrides?": [_OVERRIDE],
+    ...: object,  # of later versions
+}
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file."""
+
+    name: str
+    """With the version in it, as its description has it."""
+    member: str
+    """The array of the .npz that is the description."""
+    schema: dict[Any, Schema]
+
+
+MODEL = Format("ddp_numpy model 1", "model", _MODEL)
+CHECKPOINT = Format(
+    "ddp_numpy checkpoint 1", "checkpoint", {"epoch": Whole(), "step": Whole(), "facts": _FACTS, "arrays": [str]}
+)
+
+
+def read(path: Path, *formats: Format) -> tuple[Format, dict[str, Any], dict[str, Array]]:
+    """The format of a file, which is one of these; its description; and its other arrays: numbers, all of them finite.
+
+    Raises InputError, with the path in it, for a file that can't be read, is damaged or does not have the format.
+    """
+    try:
+        arrays = read_arrays(path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except Damaged as error:
+        raise _damaged(path, formats, error) from error
+    try:
+        found = next((kind for kind in formats if kind.member in arrays), None)
+        if found is None:
+            raise InputError(f"has no array {' or '.join(kind.member for kind in formats)}")
+        description = _describe(arrays.pop(found.member), found)
+        arrays = {name: _numbers(name, array) for name, array in arrays.items()}
+        named = description.get("arrays", ["params", *({"buffers"} & arrays.keys())])
+        if sorted(arrays) != sorted(named):
+            raise InputError(f"it has the arrays {', '.join(arrays) or 'none'}, and must have {', '.join(named)}")
+        if "params" not in arrays or arrays["params"].ndim != 1 or arrays["params"].dtype.kind != "f":
+            raise InputError("it has no vector of floating-point numbers, params")
+        return found, description, arrays
+    except InputError as error:
+        raise _damaged(path, formats, error) from error
+
+
+def _damaged(path: Path, formats: tuple[Format, ...], why: Exception) -> InputError:
+    kinds = " or ".join(kind.member for kind in formats)
+    return InputError(f"{path}: damaged, or not a {kinds} of this package ({one_line(why)})")
+
+
+def _describe(text: Array, kind: Format) -> dict[str, Any]:
+    """The description that an array has. Raises InputError if it does not have the format's schema."""
+    # NumPy would make a string of any numbers, and Python fails on those that are no letter's.
+    native = text.astype(text.dtype.newbyteorder("="), copy=False).reshape(-1)
+    if text.dtype.kind != "U" or text.shape or native.view(np.uint32).max() > sys.maxunicode:
+        raise InputError(f"the array {kind.member} is not a text")
+    description = from_json(str(native[0]))
+    check(description, {"format": str, ...: object}, kind.member)
+    if description["format"] != kind.name:
+        raise InputError(f"has the format {description['format']!r}; this version reads {kind.name!r}")
+    check(description, {"format": str, **kind.schema}, kind.member)
+    return description  # type: ignore[no-any-return]
+
+
+def _numbers(name: str, array: Array) -> Array:
+    """The array in this machine's order of bytes. Raises InputError unless it holds finite numbers."""
+    if array.dtype.kind not in "iufb":
+        raise InputError(f"the array {name} holds {array.dtype}, not numbers")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"the array {name} holds a number that is not finite")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -1,0 +1,105 @@
+"""Whatever a model file, a checkpoint or a config.toml holds, the outcome is a right result or one line.
+
+DDP_NUMPY_FUZZ_SECONDS: how long each of the three is tried. DDP_NUMPY_FUZZ_SEED: the first of the seeds.
+"""
+
+import contextlib
+import os
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from fuzz.corpus_files import BATCH_SIZE, CLASSES, FEATURES, ROWS, checkpoint_file, config_file, model_file
+
+from ddp_numpy import (
+    SGD,
+    Dataset,
+    Dense,
+    DivergedError,
+    InputError,
+    ReLU,
+    Sequential,
+    SingleProcess,
+    Trainer,
+    load_model,
+)
+from ddp_numpy.cli import _read_toml
+from ddp_numpy.runs.resume import Start, identity
+from ddp_numpy.runs.snapshot import read_snapshot
+from ddp_numpy.settings import Settings
+
+SECONDS = float(os.environ.get("DDP_NUMPY_FUZZ_SECONDS", "4"))
+FIRST_SEED = int(os.environ.get("DDP_NUMPY_FUZZ_SEED", "0"))
+DATA = Dataset(
+    np.arange(ROWS * FEATURES, dtype=np.uint8).reshape(ROWS, FEATURES), np.arange(ROWS) % CLASSES, CLASSES, 255.0
+)
+
+
+def use_model(path: Path) -> None:
+    model = load_model(path)
+    assert model.params.dtype.kind == "f"
+    assert np.isfinite(model.params).all()
+    shape = (2, *(model.input_shape or ()))
+    labels, P = model.predict(np.ones(shape)), model.predict_proba(np.ones(shape))
+    assert ((labels >= 0) & (labels < model.output_shape[0])).all()
+    assert P.shape == (2, *model.output_shape)
+
+
+def use_checkpoint(path: Path) -> None:
+    """As a run that is resumed does, as far as it has to do with the file."""
+    snapshot = read_snapshot(path)
+    start = Start(path.parent, snapshot, path)
+    settings = start.settings(Settings(), set())
+    trainer = Trainer(
+        Sequential(Dense(4), ReLU(), Dense(CLASSES), dtype=settings.model.dtype),
+        SGD(settings.training.lr, settings.training.momentum),
+        SingleProcess(),
+        batch_size=BATCH_SIZE,
+    )
+    trainer.prepare(DATA)
+    common = identity(trainer.model, DATA) | {"SHA-256 of the training rows": "0"}
+    start.check(settings, common, lambda text: None)
+    trainer.restore(snapshot.epoch, snapshot.step, start.arrays(trainer.state(), settings))
+    assert start.overrides(settings) == snapshot.facts.get("overrides", [])
+    with contextlib.suppress(DivergedError):
+        trainer.train_epoch(DATA)
+
+
+def use_config(path: Path) -> None:
+    settings = Settings.of(_read_toml(path))
+    assert Settings.of(settings.recorded()).training == settings.training
+
+
+USES: dict[Callable[[Random], bytes], tuple[Callable[[Path], None], ...]] = {
+    model_file: (use_model,),
+    checkpoint_file: (use_checkpoint, use_model),
+    config_file: (use_config,),
+}
+
+
+@pytest.mark.parametrize("make", USES, ids=lambda make: make.__name__)
+def test_a_right_result_or_one_line(make: Callable[[Random], bytes], tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    deadline, seed, right = time.monotonic() + SECONDS, FIRST_SEED, 0
+    while time.monotonic() < deadline:
+        path.write_bytes(make(Random(seed)))
+        for use in USES[make]:
+            begun = time.monotonic()
+            try:
+                use(path)
+                right += 1
+            except InputError as error:
+                text = str(error)
+                if len(text.splitlines()) != 1 or len(text) > 3000:
+                    pytest.fail(f"{use.__name__}, seed {seed}: not one line of a sensible length:\n{text[:3000]}")
+            except BaseException:
+                pytest.fail(f"{use.__name__}, seed {seed}:\n{traceback.format_exc()}")
+            assert time.monotonic() - begun < 10, f"{use.__name__}, seed {seed}"
+        seed += 1
+    tried = seed - FIRST_SEED
+    assert tried > 50
+    assert 0.05 * tried < right, "valid files are among them"
