@@ -36,20 +36,19 @@ class Damaged(Exception):  # noqa: N818
         super().__init__(one_line(reason))  # names of arrays come from the file
 
 
-def read_arrays(path: Path, largest: int | None = None, names: Collection[str] | None = None) -> dict[str, Array]:
+def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, Array]:
     """All arrays of a .npz file by name, or those with these names. Never unpickles.
 
-    largest: how many bytes all of them may have; by default as many as this machine has memory. An array is allocated
-    only after its size was found to be what the zip directory says. Raises Damaged, also if one of the names is not
-    there; OSError as open() does; InputError for what is no regular file.
+    An array is allocated only after its size was found to be what the zip directory says. Raises Damaged, also if one
+    of the names is not there; OSError as open() does; InputError for what is no regular file.
     """
     with open_regular(path) as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 members = _choose(archive.infolist(), names)
-                _check_size(
-                    sum(member.file_size for member in members.values()), min(memory_bytes(), largest or memory_bytes())
-                )
+                size = sum(member.file_size for member in members.values())
+                if size > memory_bytes():
+                    raise Damaged(f"its arrays have {size:,} bytes, more than this machine has memory")
                 file_size = os.fstat(file.fileno()).st_size
                 return {name: _read(archive, member, file_size) for name, member in members.items()}
         except (Damaged, InputError):
@@ -76,11 +75,6 @@ def _choose(members: list[zipfile.ZipInfo], names: Collection[str] | None) -> di
             raise Damaged(f"has more than one array {name}")
     by_name = {member.filename: member for member in members}
     return {name: by_name[f"{name}{_ENDING}"] for name in names}
-
-
-def _check_size(size: int, largest: int) -> None:
-    if size > largest:
-        raise Damaged(f"its arrays have {size:,} bytes, and {largest:,} is the most that can be read here")
 
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file_size: int) -> Array:
