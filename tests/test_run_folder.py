@@ -312,7 +312,7 @@ def test_going_back_keeps_what_was_there_of_later(tmp_path: Path) -> None:
     run = opened(tmp_path, [])
     for number in range(1, 6):
         best = run.add_epoch(epoch(number, accuracy=0.5 if number == 4 else 0.4))
-        run.save(Snapshot(number, 0, {"params": np.full(2, number)}), 10 * number, best)
+        run.save(Snapshot(number, 0, {"params": np.full(2, float(number))}), 10 * number, best)
         run.how_to_go_on()  # it waits until the checkpoint is written
     run.close()
     assert len(contents(tmp_path / "checkpoints")) == 4  # three of them the newest
@@ -337,7 +337,7 @@ def test_going_back_keeps_what_was_there_of_later(tmp_path: Path) -> None:
 def test_going_back_to_the_best(tmp_path: Path) -> None:
     run = opened(tmp_path, [])
     for number in range(1, 6):
-        run.save(Snapshot(number, 0, {"params": np.full(2, number)}), 10 * number, number == 1)
+        run.save(Snapshot(number, 0, {"params": np.full(2, float(number))}), 10 * number, number == 1)
         run.how_to_go_on()
     run.close()
     start = find_start(str(tmp_path / "checkpoints" / "best.npz"), None, pytest.fail)

@@ -180,7 +180,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "open quote": (csv(GOOD + '"1,1,2\n'), "t.csv: not a CSV file: "),
     "label column None": (options("--label-column", "None"), "t.csv: no label column 'None'"),
     "label column with escapes": (options("--label-column", "a\x1b[2J\n"), r"t.csv: no label column 'a\x1b[2J\n'"),
-    "name that is no text": (no_text, ".csv: no label column 'None'"),
+    "name that is no text": (no_text, ".csv' is not UTF-8 text, which config.toml needs"),
     "long name": (lambda folder: ["--data", "n" * 300 + ".csv"], "File name too long"),
     "one row of each label": (csv("label,a\n0,1\n1,2\n"), "t.csv: has one row of each label"),
     "pipe as csv": (special("pipe.csv"), "pipe.csv: not a regular file"),
