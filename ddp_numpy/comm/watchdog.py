@@ -61,10 +61,10 @@ class Watchdog:
         link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         link.bind(("127.0.0.1" if alone else "", 0))
         port, token = comm.broadcast((link.getsockname()[1], secrets.token_bytes(16)))
-        judge = _Judge(link, token, hosts, comm.here) if comm.rank == 0 else None
+        judge = _Judge(link, token, hosts, comm.here, comm.abort) if comm.rank == 0 else None
         self._thread: _Thread | None = judge
         if judge is None:
-            reporter = _Reporter(link, token, comm.rank, hosts, comm.here)
+            reporter = _Reporter(link, token, comm.rank, hosts, comm.here, comm.abort)
             if reporter.reach("127.0.0.1" if alone else hosts[0], port):
                 self._thread = reporter
             else:
@@ -96,9 +96,19 @@ class Watchdog:
 class _Thread(threading.Thread):
     """What rank 0's thread and the other ranks' threads share: a socket, and how to end."""
 
-    def __init__(self, link: socket.socket, token: bytes, rank: int, hosts: list[str], here: Whereabouts) -> None:
+    def __init__(
+        self,
+        link: socket.socket,
+        token: bytes,
+        rank: int,
+        hosts: list[str],
+        here: Whereabouts,
+        abort: Callable[[int], object] = os._exit,
+    ) -> None:
+        """abort: ends all ranks with an exit status."""
         super().__init__(name="watchdog", daemon=True)
         self._link, self._token, self._rank, self._hosts, self._here = link, token, rank, hosts, here
+        self._abort = abort
         self._timeout = DEFAULT_TIMEOUT
         self._over = False
         self._awake_at = time.monotonic()
@@ -144,13 +154,23 @@ class _Thread(threading.Thread):
         return self._awake_at - before > self._timeout / 2
 
     def _end_job(self, error: str | None, status: int = _STATUS, stacks: bool = True) -> None:
-        """Print the stacks of this rank and the error, and end this process. mpirun then ends all other ranks."""
+        """Print the stacks of this rank, and end this process.
+
+        error: if this rank is the one that ends the job. It is printed, and all ranks are ended with the status: mpirun
+        takes it from MPI_Abort. If ranks just ended, mpirun would kill those that are left, and might report that.
+        """
         text = self._stacks() if stacks else ""
         time.sleep(_FORWARD_SECONDS)
         tell_lines(text + (f"error: {one_line(error)}\n" if error else ""))
         if error and status == _STATUS:  # else no host is lost, and the launcher is to see the status
             _tell_launcher()
         time.sleep(_LAST_SECONDS)
+        if error:
+            late = threading.Timer(_LAST_SECONDS, os._exit, (status,))  # if MPI has lost a host, or hangs
+            late.daemon = True
+            late.start()
+            self._abort(status)
+        time.sleep(2 * _LAST_SECONDS)  # until the abort of the rank that ends the job has reached this one
         os._exit(status)
 
     def _stacks(self) -> str:
@@ -177,8 +197,15 @@ def _tell_launcher() -> None:
 class _Judge(_Thread):
     """Rank 0's thread. It answers all other ranks. After `begin` it also decides whether the job is to end."""
 
-    def __init__(self, link: socket.socket, token: bytes, hosts: list[str], here: Whereabouts) -> None:
-        super().__init__(link, token, 0, hosts, here)
+    def __init__(
+        self,
+        link: socket.socket,
+        token: bytes,
+        hosts: list[str],
+        here: Whereabouts,
+        abort: Callable[[int], object] = os._exit,
+    ) -> None:
+        super().__init__(link, token, 0, hosts, here, abort)
         self._heard: dict[int, float] = {}
         self._addresses: dict[int, Address] = {}
         self._timeouts: dict[int, float] = {}
