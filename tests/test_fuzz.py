@@ -15,6 +15,8 @@ from types import FrameType
 import numpy as np
 import pytest
 from fuzz import corpus_data
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from memory import memory_left
 
 from ddp_numpy import Dataset, InputError, SingleProcess, load_data
@@ -138,3 +140,14 @@ def test_damaged_data(case: Callable[[Rng, Path], bool], tmp_path: Path, monkeyp
         tried += 1
     assert tried > 20 * SECONDS
     assert taken > 10  # some damage does not matter
+
+
+_CELLS = st.integers().map(str) | st.floats().map(str) | st.text(max_size=5) | st.sampled_from(["0", "1", '"', ""])
+
+
+@settings(max_examples=int(25 * SECONDS), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(_CELLS, min_size=1, max_size=4), max_size=6), st.sampled_from(["\n", "\r\n", "\r"]))
+def test_any_cells(tmp_path: Path, rows: list[list[str]], end: str) -> None:
+    text = end.join(["label,a,b", "0,1,2", "1,2,1", *map(",".join, rows)])
+    (tmp_path / "t.csv").write_bytes(text.encode(errors="surrogatepass"))
+    load(["--data", "t.csv"], tmp_path)

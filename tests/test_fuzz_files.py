@@ -4,6 +4,8 @@ DDP_NUMPY_FUZZ_SECONDS: how long each of the three is tried. DDP_NUMPY_FUZZ_SEED
 """
 
 import contextlib
+import io
+import json
 import os
 import time
 import traceback
@@ -13,7 +15,20 @@ from random import Random
 
 import numpy as np
 import pytest
-from fuzz.corpus_files import BATCH_SIZE, CLASSES, FEATURES, ROWS, checkpoint_file, config_file, model_file
+from fuzz.corpus_files import (
+    BATCH_SIZE,
+    CLASSES,
+    FEATURES,
+    ROWS,
+    checkpoint_file,
+    config_file,
+    model_description,
+    model_file,
+    values_in,
+    vector,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ddp_numpy import (
     SGD,
@@ -103,3 +118,23 @@ def test_a_right_result_or_one_line(make: Callable[[Random], bytes], tmp_path: P
     tried = seed - FIRST_SEED
     assert tried > 50
     assert 0.05 * tried < right, "valid files are among them"
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=int(25 * SECONDS), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_json_anywhere_in_a_description(tmp_path: Path, data: st.DataObject) -> None:
+    description = model_description()
+    container, key = data.draw(st.sampled_from(values_in(description)))
+    container[key] = data.draw(_JSON)
+    file = io.BytesIO()
+    np.savez(file, model=np.array(json.dumps(description)), params=vector(np.float32))
+    (tmp_path / "model.npz").write_bytes(file.getvalue())
+    with contextlib.suppress(InputError):
+        use_model(tmp_path / "model.npz")

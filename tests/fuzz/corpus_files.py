@@ -33,14 +33,18 @@ _NAMES = ["type", "outputs", "epoch", "model", "params", "format", "self", "__cl
 
 def model_file(random: Random) -> bytes:
     """A file as save_model writes it, perhaps altered."""
-    description = {"format": "ddp_numpy model 1", **_model()}
-    return _archive(random, "model", description, {"params": _vector(np.float32)})
+    return _archive(random, "model", model_description(), {"params": vector(np.float32)})
+
+
+def model_description() -> dict[str, Any]:
+    """What a model file says of its model."""
+    return {"format": "ddp_numpy model 1", **_model()}
 
 
 def checkpoint_file(random: Random) -> bytes:
     """A checkpoint of a run of this model in the middle of its second epoch, perhaps altered."""
-    arrays = {"params": _vector(np.float32), "epoch_sums": np.array([9.5, 5, BATCH_SIZE])}
-    arrays["optimizer.velocity"] = _vector(np.float32)
+    arrays = {"params": vector(np.float32), "epoch_sums": np.array([9.5, 5, BATCH_SIZE])}
+    arrays["optimizer.velocity"] = vector(np.float32)
     facts = {
         "options": {
             "batch-size": BATCH_SIZE, "checkpoint-every": [1, "epochs"], "clip-norm": 5.0, "data": "/data/table.csv",
@@ -93,7 +97,8 @@ def _model() -> dict[str, Any]:
     return {"input_shape": [FEATURES], "input_divisor": 255.0, "classes": CLASSES, "layers": layers}
 
 
-def _vector(dtype: type) -> np.ndarray:
+def vector(dtype: type) -> np.ndarray:
+    """As many numbers as the model has parameters."""
     return np.random.default_rng(1).normal(size=_PARAMETERS).astype(dtype)
 
 
@@ -139,19 +144,19 @@ def _zipped(random: Random, members: dict[str, np.ndarray], careless: bool) -> b
     return file.getvalue()
 
 
+def values_in(container: Any) -> list[tuple[Any, Any]]:
+    """All values inside a value of JSON, however deep: what each lies in, and its key or index there."""
+    found: list[tuple[Any, Any]] = []
+    for key in list(container) if isinstance(container, dict) else range(len(container)):
+        found.append((container, key))
+        if isinstance(container[key], dict | list):
+            found += values_in(container[key])
+    return found
+
+
 def _alter_value(random: Random, value: Any) -> None:
     """Change, add or remove one value somewhere inside a value of JSON."""
-    places: list[tuple[Any, Any]] = []
-
-    def find(container: Any) -> None:
-        keys = list(container) if isinstance(container, dict) else range(len(container))
-        for key in keys:
-            places.append((container, key))
-            if isinstance(container[key], dict | list):
-                find(container[key])
-
-    find(value)
-    container, key = random.choice(places)
+    container, key = random.choice(values_in(value))
     act = random.random()
     if act < 0.7:
         container[key] = copy.copy(random.choice(_VALUES))
