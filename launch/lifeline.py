@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from launch.rank import DONE, ENDING, FAILED, LAUNCHER
+from launch.rank import ABORTING, DONE, ENDING, FAILED, LAUNCHER
 
 _SIOCGIFADDR = 0x8915  # Linux's request for the address of a network interface
 _LONGEST = 1024  # a rank may send this many bytes in all
@@ -64,7 +64,10 @@ class Lifelines:
         self._act = act
 
     def first_dead(self) -> Rank | None:
-        """The rank that died first, once the job is over. None if no rank died that had reached the launcher."""
+        """The rank that died first, once the job is over.
+
+        None if no rank died that had reached the launcher, or if a rank had ended all of them on purpose before.
+        """
         self._some_died.wait(_LATE_SECONDS)
         return self._first
 
@@ -114,9 +117,12 @@ class Lifelines:
         token, *rank = hello.decode("ascii", errors="ignore").split(" ")
         if len(said) > _LONGEST or (whole and not (secrets.compare_digest(token, self._token) and len(rank) == 2)):
             return False
-        if whole and not data and DONE not in words and self._first is None:
-            self._first = Rank(*rank)
-            self._some_died.set()
+        if whole and not self._some_died.is_set():
+            if ABORTING in words:
+                self._some_died.set()  # on purpose, and so will the others
+            elif not data and DONE not in words:
+                self._first = Rank(*rank)
+                self._some_died.set()
         if ENDING in words:
             self.ending.set()
         if (ENDING in words or FAILED in words) and self._late.ident is None:

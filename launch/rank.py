@@ -28,7 +28,8 @@ from typing import Any, TextIO
 
 LAUNCHER = "DDP_NUMPY_LAUNCHER"  # tells the ranks where the launcher is: `address,address…:port:token`
 _LIFELINE = "DDP_NUMPY_LIFELINE"  # tells a rank's modules where to write ENDING: `process number:descriptor`
-ENDING, FAILED, DONE = b"!", b"?", b"."  # a rank sends: "I am ending the job"; "my program failed"; "it is done"
+# A rank sends: "I am ending the job"; "I end all ranks by MPI_Abort"; "my program failed"; "it is done".
+ENDING, ABORTING, FAILED, DONE = b"!", b"x", b"?", b"."
 SCRIPT = ".py"  # a program with this ending is a script, any other is a module
 _REACH_SECONDS = 1.0  # a rank tries for this long to reach the launcher
 

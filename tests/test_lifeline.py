@@ -101,6 +101,15 @@ def test_who_comes_to_its_end_has_not_died(lifelines: Busy, ranks: "list[subproc
     assert lifelines.first_dead() == Rank("3", socket.gethostname())
 
 
+def test_ranks_that_are_ended_on_purpose_have_not_died(lifelines: Busy, ranks: "list[subprocess.Popen[str]]") -> None:
+    connection, token = connect(lifelines)
+    with connection:
+        connection.sendall(token + b" 0 a\nx")
+        assert lifelines.some_died()
+    end(ranks[3])
+    assert lifelines.first_dead() is None
+
+
 def test_a_connection_that_the_network_ends_is_no_death_of_a_rank(lifelines: Busy) -> None:
     connection, token = connect(lifelines)
     connection.sendall(token + b" 0 a\n")

@@ -11,6 +11,7 @@ import numpy as np
 
 from ddp_numpy.base.errors import JobError
 from ddp_numpy.comm.communicator import Array, Communicator
+from ddp_numpy.comm.lifeline import ABORTING, tell_launcher
 
 # mpi4py would start MPI on import. Here MPI starts later, when world() has checked that mpirun fits this library.
 mpi4py.rc.initialize = False
@@ -122,6 +123,7 @@ class MPICommunicator(Communicator):
 
     def abort(self, status: int) -> NoReturn:
         try:
+            tell_launcher(ABORTING)
             time.sleep(_FORWARD_SECONDS)
             self._comm.Abort(status)
         finally:  # an impatient Ctrl-C; an MPI_Abort that returns

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ddp_numpy.base.messages import one_line, tell, tell_lines
+from ddp_numpy.comm.lifeline import ENDING, tell_launcher
 from ddp_numpy.comm.whereabouts import Place, State, Whereabouts
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ _JUDGE_SECONDS = 0.5  # rank 0 judges at least so often, and asks at most so oft
 _MEET_SECONDS = 3.0  # at the start, a rank tries for this long to reach rank 0
 _LAST_SECONDS = 1.0  # a rank that ends the job waits for this long, so that all ranks can print their stacks
 _FORWARD_SECONDS = 0.2  # mpirun may need this long to pass on what a rank has printed before
-_LIFELINE = "DDP_NUMPY_LIFELINE"  # launch.lifeline sets it: `process number:descriptor`
 _STATUS = 1  # the exit status of a job that the watchdog ends
 _ADVICE = "if that may take so long, raise the stall timeout"
 
@@ -163,7 +163,7 @@ class _Thread(threading.Thread):
         time.sleep(_FORWARD_SECONDS)
         tell_lines(text + (f"error: {one_line(error)}\n" if error else ""))
         if error and status == _STATUS:  # else no host is lost, and the launcher is to see the status
-            _tell_launcher()
+            tell_launcher(ENDING)
         time.sleep(_LAST_SECONDS)
         if error:
             late = threading.Timer(_LAST_SECONDS, os._exit, (status,))  # if MPI has lost a host, or hangs
@@ -181,17 +181,6 @@ class _Thread(threading.Thread):
                 return f"rank {self._rank} on {self._hosts[self._rank]} stands here:\n{file.read()}"
         except OSError:  # a full disk
             return ""
-
-
-def _tell_launcher() -> None:
-    """Tell the launcher, if there is one, that the job is to end.
-
-    The launcher then makes sure that mpirun ends: an mpirun that has lost a host would wait for that host without end.
-    """
-    process, _, descriptor = os.environ.get(_LIFELINE, "").partition(":")
-    if process == str(os.getpid()):  # otherwise a parent process is the rank, and the descriptor is not ours
-        with contextlib.suppress(OSError):
-            os.write(int(descriptor), b"!")  # in launch.lifeline this byte means: "I am ending the job"
 
 
 class _Judge(_Thread):

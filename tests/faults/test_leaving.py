@@ -98,6 +98,14 @@ def test_a_rank_that_others_wait_for_in_vain_ends_all(name: str, tmp_path: Path)
         assert "in prepare" in job.err or "in fit" in job.err or "in __init__" in job.err
 
 
+def test_the_launcher_takes_no_status_for_the_number_of_a_signal(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(BEGIN + SCRIPTS["a status, in training"][0])  # 7 is SIGBUS, too
+    job = run_job(None, "-m", "launch", "run", "-n", "3", "script.py", cwd=tmp_path)
+    assert job.status == 7, job.err
+    assert job.error_lines[0].startswith("error: rank 1 on ")
+    assert len(job.error_lines) == 1, job.err
+
+
 @pytest.mark.parametrize("name", ["a status, in training", "in a thread"])
 def test_under_open_mpi(name: str, tmp_path: Path) -> None:
     _, status, words = SCRIPTS[name]
