@@ -323,3 +323,11 @@ def test_the_digest_sees_one_bit() -> None:
     before = model.digest()
     model.params.view(np.uint64)[7] ^= 1
     assert model.digest() != before
+
+
+def test_a_divisor_that_is_nothing_in_the_models_dtype_is_one_line() -> None:
+    model = Sequential(Dense(3))
+    model.build((4,))
+    model.input_divisor = 1e-200
+    with pytest.raises(InputError, match=r"row 1, column 1: 1\.0 / 1e-200 is not a finite float32; correct"):
+        model.predict(np.ones((2, 4)))

@@ -163,14 +163,16 @@ class Sequential:
             needed = ", ".join(map(str, self.input_shape))
             raise InputError(f"features have the shape {values.shape}, and must have (rows, {needed})")
         for start in range(0, len(values), _PREDICT_ROWS):
-            with np.errstate(over="ignore", invalid="ignore"):
+            # What is not finite is refused below. A tiny divisor may be 0 in the model's dtype.
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 scaled = np.divide(values[start : start + _PREDICT_ROWS], self.input_divisor, dtype=self.dtype)
                 logits = self.forward(scaled)
             if not np.isfinite(scaled).all():
                 row, *place = map(int, np.argwhere(~np.isfinite(scaled))[0])
                 value = values[start + row][tuple(place)]
                 column = ", ".join(str(axis + 1) for axis in place)
-                what = "a value is missing" if np.isnan(value) else f"{value} is not a finite {self.dtype}"
+                over = f" / {self.input_divisor:g}" if self.input_divisor != 1 else ""
+                what = "a value is missing" if np.isnan(value) else f"{value}{over} is not a finite {self.dtype}"
                 raise InputError(f"row {start + row + 1}, column {column}: {what}; correct or drop the row")
             if not np.isfinite(logits).all():
                 raise InputError(f"in row {start + 1} or after it, the model's results are too large for {self.dtype}")

@@ -157,15 +157,16 @@ def values_in(container: Any) -> list[tuple[Any, Any]]:
 def _alter_value(random: Random, value: Any) -> None:
     """Change, add or remove one value somewhere inside a value of JSON."""
     container, key = random.choice(values_in(value))
+    new = json.loads(json.dumps(random.choice(_VALUES)))  # a copy, however deep: the next change may be inside it
     act = random.random()
     if act < 0.7:
-        container[key] = copy.copy(random.choice(_VALUES))
+        container[key] = new
     elif act < 0.85:
         del container[key]
     elif isinstance(container, dict):
-        container[random.choice(_NAMES)] = random.choice(_VALUES)
+        container[random.choice(_NAMES)] = new
     else:
-        container.insert(0, random.choice(_VALUES))
+        container.insert(0, new)
 
 
 def _alter_text(random: Random, text: str) -> str:
