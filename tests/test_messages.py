@@ -39,21 +39,26 @@ def test_telling_never_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
 
 
+def run_in_bash(script: str, *arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run a script in which $0 is this Python, $1 … are the arguments, and a failure in a pipe counts."""
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail\n{script}", sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize("redirection", [">&-", ">/dev/full", "2>&-", "2>/dev/full", ">&- 2>&-", "| head -c 1"])
 def test_a_command_survives_the_loss_of_its_output(redirection: str) -> None:
     code = (
         "import sys; from ddp_numpy.base.messages import tolerate_lost_output as tolerate; tolerate(); "
         "[print('ä' * 1000, file=stream, flush=True) for stream in (sys.stdout, sys.stderr) for _ in range(200)]"
     )
-    script = f'set -o pipefail; "$1" -c "$2" {redirection}'
-    done = subprocess.run(
-        ["bash", "-c", script, "bash", sys.executable, code],
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = run_in_bash(f'"$0" -c "$1" {redirection}', code)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
@@ -71,17 +76,7 @@ def test_commands_do_their_work_for_nobody(redirection: str, tmp_path: Path) -> 
     )
     lines = [f"{{ $0 -m ddp_numpy.{command}; }} {redirection} || exit 9" for command in commands]
     lines.insert(1, "> run/checkpoints/step-0000000188.npz")
-    script = "\n".join(["set -o pipefail", *lines])
-    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(
-        ["bash", "-c", script, sys.executable],
-        cwd=tmp_path,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_in_bash("\n".join(lines), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
