@@ -1,7 +1,7 @@
 """To be run under mpirun: measures a training step, and how much of it are matrix products, and the sum and update.
 
-With --reproducible it measures reproducible steps and fast ones in turn. Prints JSON: seconds, and how many bytes of
-memory a step allocates.
+With --reproducible or --exchange it measures such steps, and fast ones that exchange gradients, in turn. Prints JSON:
+seconds, and how many bytes of memory a step allocates.
 """
 
 import json
@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 import click
 import numpy as np
 
-from ddp_numpy import SGD, Dense, FloatExchange, GridExchange, ReLU, Sequential, Trainer, load_data, world
+from ddp_numpy import SGD, Dense, ReLU, Sequential, Trainer, load_data, world
 from ddp_numpy.comm import Communicator
 from ddp_numpy.comm.world import Sums
 from ddp_numpy.data import Dataset, Reader, batches, epoch_order
+from ddp_numpy.exchange import choose_exchange
+from ddp_numpy.exchange.choice import Name
 from ddp_numpy.nn import Array
 
 _BLOCK = 40  # this many calls are timed together
@@ -26,13 +28,15 @@ _BLOCK = 40  # this many calls are timed together
 @click.option("--data", default="digits")
 @click.option("--batch-size", type=int, default=64)
 @click.option("--comm", "sums", type=click.Choice(["auto", "node-shared", "allreduce"]), default="auto")
+@click.option("--exchange", type=click.Choice(["auto", "gradients", "factors", "slices"]), default="gradients")
 @click.option("--reproducible", is_flag=True)
 @click.option("--seconds", type=float, default=2.0, help="How long to measure.")
-def main(data: str, batch_size: int, sums: Sums, reproducible: bool, seconds: float) -> None:
+def main(data: str, batch_size: int, sums: Sums, exchange: Name, reproducible: bool, seconds: float) -> None:
     """Train the default network on whole batches and print medians, in seconds per step."""
     comm = world(sums)
     train, _ = load_data(data, comm)
-    trainer, step = trainer_and_step(train, comm, batch_size, reproducible)
+    trainer, step = trainer_and_step(train, comm, batch_size, exchange, reproducible)
+    plain = exchange == "gradients" and not reproducible
 
     def sum_and_update() -> None:
         grads = trainer.exchange.grads
@@ -41,11 +45,11 @@ def main(data: str, batch_size: int, sums: Sums, reproducible: bool, seconds: fl
         trainer.optimizer.step(trainer.model.params, grads)
 
     parts: dict[str, Callable[[], object]] = {"step": step}
-    if reproducible:
-        _, parts["fast_step"] = trainer_and_step(train, comm, batch_size, reproducible=False)
-    else:
+    if plain:
         parts["sum_and_update"] = sum_and_update
         parts["products"] = lambda: matrix_products(trainer.model, batch_size // comm.size)
+    else:
+        _, parts["fast_step"] = trainer_and_step(train, comm, batch_size, "gradients", reproducible=False)
     for part in parts.values():
         part()
     times: dict[str, list[float]] = {name: [] for name in parts}
@@ -63,11 +67,11 @@ def main(data: str, batch_size: int, sums: Sums, reproducible: bool, seconds: fl
 
 
 def trainer_and_step(
-    train: Dataset, comm: Communicator, batch_size: int, reproducible: bool
+    train: Dataset, comm: Communicator, batch_size: int, name: Name, reproducible: bool
 ) -> tuple[Trainer, Callable[[], None]]:
     """A trainer of the default network, and a function that makes its next step on a whole batch."""
     model = Sequential(Dense(128), ReLU(), Dense(64), ReLU(), Dense(train.classes))
-    exchange = GridExchange() if reproducible else FloatExchange()
+    exchange = choose_exchange(name, comm, batch_size, reproducible=reproducible)
     trainer = Trainer(model, SGD(0.01), comm, batch_size=batch_size, exchange=exchange)
     trainer.prepare(train)
     reader, rows = Reader(train, model.dtype), whole_batches(len(train), batch_size)
@@ -99,11 +103,11 @@ def matrix_products(model: Sequential, rows: int) -> None:
     while rows > 0:
         for number, layer in enumerate(model.layers):
             if isinstance(layer, Dense):
-                X, Y = layer._X, layer._Y.rows(len(layer._X))
+                X, Y = layer._X, layer.outputs.rows(len(layer._X))
                 np.matmul(X, layer.W, out=Y)
                 np.matmul(X.T, Y, out=layer.dW)
                 if number:
-                    np.matmul(Y, layer.W.T, out=layer._dX.rows(len(X)))
+                    np.matmul(Y, layer.W.T, out=layer.input_gradients.rows(len(X)))
         rows -= len(X)
 
 

@@ -17,10 +17,10 @@ default_to_one_thread()  # before anything below loads NumPy
 from ddp_numpy.base.errors import DivergedError, InputError, Interrupted, JobError, ReplicaError
 from ddp_numpy.comm import Communicator, SingleProcess, world
 from ddp_numpy.data import Dataset, load_data
+from ddp_numpy.exchange import FactorExchange, FloatExchange, GridExchange
 from ddp_numpy.nn import Context, Dense, Layer, ReLU, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import SGD, Optimizer
 from ddp_numpy.runs.model_file import load_model, save_model
-from ddp_numpy.training.exchange import FloatExchange, GridExchange
 from ddp_numpy.training.metrics import Epoch
 from ddp_numpy.training.replicas import ReplicaCheck
 from ddp_numpy.training.trainer import Trainer
@@ -35,6 +35,7 @@ __all__ = [
     "Dense",
     "DivergedError",
     "Epoch",
+    "FactorExchange",
     "FloatExchange",
     "GridExchange",
     "InputError",

@@ -88,6 +88,11 @@ class Training(Group):
         "auto", click.Choice(["auto", "node-shared", "allreduce"]), change=Change.MACHINE,
         help="How ranks sum gradients: in memory that a node's ranks share, or by MPI's Allreduce.",
     )  # fmt: skip
+    exchange: Literal["auto", "gradients", "factors", "slices"] = option(
+        "auto", click.Choice(["auto", "gradients", "factors", "slices"]), absent="gradients",
+        help="What ranks exchange: gradients of their own rows; or factors, from which each makes its own part of the "
+        "gradient, between nodes too, or between nodes slices of gradients.",
+    )  # fmt: skip
     reproducible: bool = option(False, click.BOOL, "The same weights to the last bit on any number of ranks.")
     micro_rows: int | None = option(
         None, count(), shown_default="16; an eighth of a larger batch than 128, 128 at most",
@@ -204,6 +209,7 @@ class Settings:
         before: what `recorded` returned for that run; given: names of options. What --override says wins. Raises
         InputError if an option is given a third value besides.
         """
+        before = _absent() | dict(before)
         kept = {name for name, option in OPTIONS.items() if option.change is not Change.MACHINE} - given
         values, new = self.values(), self.overrides()
         for name in new.keys() & given:
@@ -214,10 +220,10 @@ class Settings:
     def changed(self, before: Mapping[str, Any]) -> list[str]:
         """What would change the result of the run that is resumed, in words. before: as in `resuming`.
 
-        An option that the run's version did not have yet counts as its default. What --override changes is not among
-        them.
+        An option that the run's version did not have yet counts as what that version did. What --override changes is
+        not among them.
         """
-        changes, on_purpose = [], self.overrides()
+        changes, on_purpose, before = [], self.overrides(), _absent() | dict(before)
         for name, now in self.values().items():
             option = OPTIONS[name]
             if option.change not in (Change.RESULT, Change.OVERRIDE) or name in on_purpose:
@@ -236,6 +242,11 @@ GROUPS: dict[str, Any] = {field.name: field.default_factory for field in datacla
 """The groups' classes, by their names in Settings. The class's own name is the title in --help."""
 OPTIONS: dict[str, Option] = {option.name: option for kind in GROUPS.values() for option in kind.options()}
 """All options by name."""
+
+
+def _absent() -> dict[str, Any]:
+    """What a run did whose version did not have an option yet, where that was not the option's default."""
+    return {name: option.absent for name, option in OPTIONS.items() if option.absent is not None}
 
 
 def reference() -> str:

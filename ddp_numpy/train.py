@@ -9,6 +9,7 @@ from ddp_numpy.base.threads import describe_blas
 from ddp_numpy.cli import run, training_options, training_settings
 from ddp_numpy.comm import Communicator, is_launched, is_reporter, world
 from ddp_numpy.data import Dataset, load_data
+from ddp_numpy.exchange import choose_exchange
 from ddp_numpy.nn import Dense, Layer, ReLU, Sequential
 from ddp_numpy.optim import SGD
 from ddp_numpy.runs.circumstances import circumstances
@@ -17,7 +18,6 @@ from ddp_numpy.runs.report import Report
 from ddp_numpy.runs.resume import Start, find_start, identity
 from ddp_numpy.runs.snapshot import Snapshot
 from ddp_numpy.settings import Settings
-from ddp_numpy.training.exchange import FloatExchange, GridExchange
 from ddp_numpy.training.replicas import ReplicaCheck
 from ddp_numpy.training.signals import stopped_by_signals
 from ddp_numpy.training.trainer import Trainer
@@ -65,7 +65,11 @@ def train(settings: Settings, given: set[str], comm: Communicator) -> None:
         divisor=settings.data.divisor,
     )
     trainer = make_trainer(settings, train_data, comm)
-    settings = settings.of(settings.values() | {"micro-rows": trainer.exchange.micro_rows})
+    decided = {
+        "micro-rows": trainer.exchange.micro_rows,
+        "exchange": trainer.exchange.found or settings.training.exchange,
+    }
+    settings = settings.of(settings.values() | decided)
     record = begin(start, settings, trainer, train_data, report)
     show_header(report, settings, trainer, train_data, valid_data, start, record)
     with record:
@@ -97,7 +101,13 @@ def make_trainer(settings: Settings, train_data: Dataset, comm: Communicator) ->
         batch_size=training.batch_size,
         seed=training.seed,
         clip_norm=training.clip_norm,
-        exchange=GridExchange(training.micro_rows) if training.reproducible else FloatExchange(),
+        exchange=choose_exchange(
+            training.exchange,
+            comm,
+            training.batch_size,
+            reproducible=training.reproducible,
+            micro_rows=training.micro_rows,
+        ),
         replica_check=ReplicaCheck(every=training.check_replicas),
     )
     trainer.prepare(train_data)
@@ -146,6 +156,7 @@ def show_header(
         f"{train_data}",
         "model": f"{model} softmax: {model.params.size:,} parameters, {model.dtype}",
         "training": f"{settings.training.epochs} epochs of {trainer.epoch_steps:,} steps, {trainer}",
+        "exchange": str(trainer.exchange),
         "output": str(record),
     }
     if start.path:

@@ -3,24 +3,25 @@
 import numpy as np
 import pytest
 
-from ddp_numpy import Dense, Sequential, SingleProcess
-from ddp_numpy.training.exchange import GridExchange
-from ddp_numpy.training.metrics import GridTally
+from ddp_numpy import SGD, Dense, GridExchange, Sequential, SingleProcess, SoftmaxCrossEntropy
+from ddp_numpy.exchange.tally import GridTally
 
 NO_ROWS = np.zeros(0)
 
 
 def summed(gradients: np.ndarray, order: list[int]) -> GridExchange:
     """The gradients (shards, O), of the bias of a layer whose weights get none, added up in this order."""
-    model = Sequential(Dense(gradients.shape[1]))
+    model, optimizer = Sequential(Dense(gradients.shape[1])), SGD()
     model.build((1,))
     exchange = GridExchange(micro_rows=1)
-    exchange.prepare(SingleProcess(), model, batch_size=len(order), riders=2)
+    loss = SoftmaxCrossEntropy(gradients.shape[1], model.dtype)
+    exchange.prepare(SingleProcess(), model, loss, optimizer, batch_size=len(order), riders=2)
+    (piece,) = exchange.pieces(1)
     with np.errstate(over="ignore", invalid="ignore"):  # as in training
         for shard in order:
             model.forward(np.zeros((1, 1, 1), np.float32))
             model.backward(gradients[[shard], np.newaxis])
-            exchange.add_gradients(1)
+            exchange.add(piece)
         exchange.riders[...] = len(order), 7
         exchange.sum()
     assert exchange.riders.tolist() == [len(order), 7]

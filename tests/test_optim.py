@@ -1,11 +1,11 @@
 """Optimizers: their formulas, groups of parameters, runs of the vectors, and state of any kind."""
 
 import itertools
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+from adaptive import Adaptive
 from tables import classified_rows
 
 from ddp_numpy import SGD, Dataset, Dense, InputError, Interrupted, Optimizer, ReLU, Sequential, SingleProcess, Trainer
@@ -50,25 +50,6 @@ def test_a_groups_parameters_have_its_hyperparameters_and_no_others_do() -> None
 def test_a_group_with_a_hyperparameter_that_is_none_is_refused() -> None:
     with pytest.raises(InputError, match="a group sets 'weight_decay', but SGD has only lr, momentum"):
         SGD(0.1, groups=[Group(is_bias, {"weight_decay": 0.1})])
-
-
-class Adaptive(Optimizer):
-    """A third party's: with a vector, an array of another shape and a number to remember."""
-
-    def __init__(self) -> None:
-        super().__init__({"lr": 0.1})
-
-    def make_state(self, params: np.ndarray) -> dict[str, np.ndarray]:
-        return {"squares": np.zeros_like(params), "largest": np.zeros((2, 3)), "scale": np.array(1.0)}
-
-    def update(
-        self, params: np.ndarray, grads: np.ndarray, state: Mapping[str, np.ndarray], hyper: Mapping[str, float]
-    ) -> None:
-        state["squares"][...] += grads * grads
-        self.state["largest"][self.steps % 2] = np.maximum(self.state["largest"][self.steps % 2], np.abs(grads).max())
-        self.state["scale"][...] *= 0.99
-        correction = 1 - 0.9**self.steps
-        params -= hyper["lr"] * float(self.state["scale"]) * correction * grads / (1e-3 + np.sqrt(state["squares"]))
 
 
 def trainer() -> Trainer:

@@ -69,6 +69,7 @@ def some_other(name: str) -> Any:
         "hidden": (5,),
         "dtype": "float64",
         "comm": "allreduce",
+        "exchange": "factors",
         "checkpoint-every": (3, "steps"),
     }
     others |= {"label-column": "digit", "resume": "auto", "out": Path("a"), "valid-fraction": 0.3, "momentum": 0.5}
@@ -91,7 +92,8 @@ def test_any_value_is_recorded_and_read_back(name: str) -> None:
 @pytest.mark.parametrize("name", OPTIONS)
 def test_what_a_change_means_for_a_resumed_run(name: str) -> None:
     before, other = Settings().recorded(), Settings.of({name: some_other(name)})
-    result = {"hidden", "dtype", "batch-size", "lr", "momentum", "clip-norm", "seed", "reproducible", "micro-rows"}
+    result = {"hidden", "dtype", "batch-size", "lr", "momentum", "clip-norm", "seed"}
+    result |= {"exchange", "reproducible", "micro-rows"}
     assert bool(other.changed(before)) == (name in result)
     assert all(change.startswith(f"--{name} was ") for change in other.changed(before))
     # What is not given comes from the run, but for what each start says anew.
@@ -107,6 +109,13 @@ def test_an_option_that_the_runs_version_did_not_have_counts_as_its_default() ->
     assert Settings(training=Training(momentum=0.5)).changed(before) == [
         "--momentum was 0.0, now 0.5 (--override momentum=0.5 changes it)"
     ]
+
+
+def test_a_run_of_before_there_were_exchanges_goes_on_with_gradients() -> None:
+    before = Settings().recorded()
+    del before["exchange"]
+    assert Settings().resuming(before, set()).training.exchange == "gradients"
+    assert Settings().changed(before) == ["--exchange was gradients, now auto"]
 
 
 def test_an_option_that_only_the_runs_version_has_is_named() -> None:

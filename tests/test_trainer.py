@@ -8,6 +8,7 @@ from ddp_numpy import (
     SGD,
     Dataset,
     Dense,
+    FactorExchange,
     FloatExchange,
     GridExchange,
     InputError,
@@ -17,7 +18,7 @@ from ddp_numpy import (
     Trainer,
 )
 from ddp_numpy.data import Reader, batches, epoch_order
-from ddp_numpy.training.exchange import Exchange
+from ddp_numpy.exchange import Exchange
 
 BATCH, LR, SEED = 16, 0.1, 5
 
@@ -125,7 +126,7 @@ def test_a_model_that_does_not_fit_the_data_is_refused() -> None:
         ours.prepare(fits_not)
 
 
-@pytest.mark.parametrize("kind", [FloatExchange, GridExchange])
+@pytest.mark.parametrize("kind", [FloatExchange, GridExchange, FactorExchange])
 def test_an_exchange_of_two_trainers_is_refused(kind: type[Exchange]) -> None:
     exchange = kind()
     first, second = (

@@ -17,6 +17,14 @@ class RowBuffer:
         self._counts: tuple[int, ...] = (0,)
         self._rows = self._memory
 
+    def lend(self, rows: npt.NDArray[Any]) -> None:
+        """Let `rows` return this array (*counts, *shape), of this dtype, until it is taken back."""
+        self._counts, self._rows = rows.shape[: rows.ndim - self._memory.ndim + 1], rows
+
+    def take_back(self) -> None:
+        """Let `rows` return memory of its own again."""
+        self._counts, self._rows = (0,), self._memory[:0]
+
     def rows(self, *counts: int) -> npt.NDArray[Any]:
         """An array (*counts, *shape): rows(64) is 64 rows, rows(4, 16) is 4 shards of 16 rows.
 

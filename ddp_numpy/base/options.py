@@ -45,6 +45,8 @@ class Option:
     """In words, if the default is not one value."""
     repeatable: bool
     """Whether it may be given several times: its value is a tuple then."""
+    absent: Any
+    """What a run did whose version did not have the option yet; None: the default."""
 
     def check(self, value: Any) -> Any:
         """The value in the option's type. Raises InputError with the option's name if it is not allowed."""
@@ -175,6 +177,7 @@ def option(
     metavar: str | None = None,
     shown_default: str | None = None,
     repeatable: bool = False,
+    absent: Any = None,
 ) -> Any:
     """Declare an option as a field of a Group.
 
@@ -182,7 +185,7 @@ def option(
     forgets to say it can't let a resumed run take another path.
     """
     facts = {"type": type, "help": help, "change": change, "recorded": recorded, "metavar": metavar}
-    facts |= {"name": name, "shown_default": shown_default, "repeatable": repeatable}
+    facts |= {"name": name, "shown_default": shown_default, "repeatable": repeatable, "absent": absent}
     return dataclasses.field(default=default, metadata=facts)
 
 

@@ -3,7 +3,7 @@
 import abc
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ T = TypeVar("T")
 Array = npt.NDArray[Any]
 
 WHOLE = slice(None)
+_CACHE_LINE = 64
 
 
 class Communicator(abc.ABC):
@@ -29,13 +30,17 @@ class Communicator(abc.ABC):
     """The MPI library and its version, for people to read; empty if there is none."""
 
     sums: str
-    """How vectors of `summed_vector` are summed, for people to read; empty if there is nothing to sum."""
+    """How vectors of `summed_vector` are summed, for people to read; empty if there is none."""
     here = Whereabouts()
     """Where this process is, whichever of its communicators is called."""
 
     def summed_vector(self, n: int, dtype: npt.DTypeLike) -> "SummedVector":
         """A vector (n,) on each rank, to be summed over ranks many times: in the memory that is summed fastest."""
         return SummedVector(self, np.empty(n, dtype))
+
+    @abc.abstractmethod
+    def node(self, nbytes: int) -> "Node":
+        """The ranks that share memory with this one, with room for arrays of so many bytes in all."""
 
     @abc.abstractmethod
     def allreduce_(self, x: Array) -> None:
@@ -122,11 +127,67 @@ class SummedVector:
         del self.array
 
 
+class Node:
+    """Ranks that share memory, and what nodes do together. This kind is a rank that shares none, in a job of its own.
+
+    Each method is collective: all ranks of all nodes call it, in the same order.
+    """
+
+    rank = 0
+    """This rank's number among those of its node."""
+    index = 0
+    """This node's number. Rank 0 of the job is rank 0 of node 0."""
+    sizes: tuple[int, ...] = (1,)
+    """How many ranks each node has."""
+
+    @property
+    def size(self) -> int:
+        """How many ranks this node has."""
+        return self.sizes[self.index]
+
+    @property
+    def first(self) -> int:
+        """How many ranks the nodes before this one have."""
+        return sum(self.sizes[: self.index])
+
+    @property
+    def partners(self) -> int:
+        """How many ranks of this node have a partner of the same number on every other node."""
+        return min(self.sizes)
+
+    def array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """An array of zeros that all ranks of this node see; it begins at a cache line. Not to be freed."""
+        return np.zeros(shape, dtype)
+
+    def wait(self) -> None:
+        """Wait for all ranks of this node; what each has written into arrays before, all see behind."""
+
+    def sum_(self, x: Array) -> None:
+        """Replace x, of one shape and dtype on all partners, by its sum over them. Others do nothing."""
+
+    def gather_(self, buffer: npt.NDArray[np.uint8], counts: Sequence[int]) -> None:
+        """Bring every node's part of a buffer to all nodes, by their first ranks; the others do nothing.
+
+        counts: the parts' sizes in bytes. The parts lie one behind the other, and each node has written its own.
+        """
+
+    def broadcast_(self, x: Array) -> None:
+        """Replace x, made by `array`, by that of node 0, and wait."""
+
+
+def in_cache_lines(nbytes: int) -> int:
+    """The bytes that an array of so many takes of a node's memory."""
+    return -(-nbytes // _CACHE_LINE) * _CACHE_LINE
+
+
 class SingleProcess(Communicator):
     """A job of one rank: nothing to sum, nobody to tell."""
 
     def __init__(self) -> None:
         self.rank, self.size, self.library, self.sums = 0, 1, "", ""
+
+    def node(self, nbytes: int) -> Node:
+        return Node()
 
     def allreduce_(self, x: Array) -> None:
         pass

@@ -3,14 +3,15 @@
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar, cast
 
 import mpi4py
 import numpy as np
+import numpy.typing as npt
 
 from ddp_numpy.base.errors import JobError
-from ddp_numpy.comm.communicator import Array, Communicator
+from ddp_numpy.comm.communicator import Array, Communicator, Node, SummedVector
 from ddp_numpy.comm.lifeline import ABORTING, tell_launcher
 
 # mpi4py would start MPI on import. Here MPI starts later, when world() has checked that mpirun fits this library.
@@ -50,6 +51,14 @@ def sum_in_place(comm: MPI.Intracomm, x: Array) -> None:
         comm.Allreduce(MPI.IN_PLACE, x)
 
 
+def gather_in_place(comm: MPI.Intracomm, buffer: npt.NDArray[np.uint8], counts: Sequence[int]) -> None:
+    """Bring each rank's part of a buffer, of so many bytes, to all ranks of a communicator."""
+    if _NEVER_YIELDS:
+        _complete(comm.Iallgatherv(MPI.IN_PLACE, [buffer, counts]))
+    else:
+        comm.Allgatherv(MPI.IN_PLACE, [buffer, counts])
+
+
 def _complete(request: MPI.Request) -> None:
     while not request.Test():
         os.sched_yield()
@@ -75,6 +84,19 @@ def gate() -> Callable[[], None]:
     return wait
 
 
+class LoneNode(Node):
+    """A rank that shares its memory with no other."""
+
+    def __init__(self, comm: "MPICommunicator") -> None:
+        self.index, self.sizes = comm.rank, (1,) * comm.size
+        self.sum_, self.broadcast_ = comm.allreduce_, comm.broadcast_  # type: ignore[method-assign]
+        self._here = comm.here
+
+    def gather_(self, buffer: npt.NDArray[np.uint8], counts: Sequence[int]) -> None:
+        with self._here:
+            gather_in_place(MPI.COMM_WORLD, buffer, counts)
+
+
 class MPICommunicator(Communicator):
     """All ranks that mpirun started. Sums are made by the MPI library's own Allreduce."""
 
@@ -84,7 +106,15 @@ class MPICommunicator(Communicator):
         self._comm = MPI.COMM_WORLD
         self.rank, self.size = self._comm.rank, self._comm.size
         self.library = library_version()
-        self.sums = "Allreduce"
+        self.sums = ""
+
+    def summed_vector(self, n: int, dtype: npt.DTypeLike) -> SummedVector:
+        self.sums = self.sums or "Allreduce"
+        return super().summed_vector(n, dtype)
+
+    def node(self, nbytes: int) -> Node:
+        """This rank alone."""
+        return LoneNode(self)
 
     def allreduce_(self, x: Array) -> None:
         with self.here:

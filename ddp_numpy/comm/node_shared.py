@@ -10,14 +10,15 @@ import dataclasses
 import math
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.comm.communicator import WHOLE, Array, SummedVector
-from ddp_numpy.comm.mpi import MPI, MPICommunicator, barrier, sum_in_place
+from ddp_numpy.comm.communicator import WHOLE, Array, Node, SummedVector, in_cache_lines
+from ddp_numpy.comm.mpi import MPI, MPICommunicator, barrier, gather_in_place, sum_in_place
 
 _SHARED_MEMORY = "/dev/shm"  # where the MPI libraries have their windows on Linux
 # The libraries need some of it for themselves: measured after the start, below 0.1 MiB a rank with MPICH and Open MPI.
@@ -32,7 +33,7 @@ class NodeSharedCommunicator(MPICommunicator):
         super().__init__()
         self._required = required
         self._node: _Node | None = None
-        self._copies = ""
+        self._lacks: dict[str, str] = {}
 
     def summed_vector(self, n: int, dtype: npt.DTypeLike) -> SummedVector:
         """A vector (n,), shared if it can be. Collective."""
@@ -42,10 +43,23 @@ class NodeSharedCommunicator(MPICommunicator):
             window, why = self._allocate(n * np.dtype(dtype).itemsize)
             if window is None:
                 self.sums = f"Allreduce, as {why}"
+        else:
+            self.sums = "Allreduce, as each node has one rank"
         if window is None:
             return super().summed_vector(n, dtype)
+        self.sums = "node-shared memory" + (f", Allreduce between {len(node.sizes)} nodes" if node.across else "")
         memories: list[Any] = [window.Shared_query(rank)[0] for rank in range(node.comm.size)]
         return NodeSharedVector(self, node, window, [np.frombuffer(memory, dtype, n) for memory in memories])
+
+    def node(self, nbytes: int) -> Node:
+        """The ranks of this node, if they can share so much memory; else this rank alone."""
+        node = self._meet()
+        if node.slices:
+            window, why = self._allocate(nbytes if node.comm.rank == 0 else 0)
+            if window is not None:
+                return SharedNode(self, node, window)
+            self._lacks["exchange"] = f"; nothing else is shared, as {why}"
+        return super().node(nbytes)
 
     def share(self, x: Array | None) -> Array:
         """One copy per node, in a window kept until the job's end; if there is no such memory, one per rank."""
@@ -56,7 +70,7 @@ class NodeSharedCommunicator(MPICommunicator):
         if node.slices:
             window, why = self._allocate(math.prod(shape) * dtype.itemsize if leads else 0)
             if window is None:
-                self._copies = f"; a copy of the data on each rank, as {why}"
+                self._lacks["data"] = f"; a copy of the data on each rank, as {why}"
         if window is None:
             return super().share(x)
         memory: Any = window.Shared_query(0)[0]
@@ -71,7 +85,7 @@ class NodeSharedCommunicator(MPICommunicator):
         return whole
 
     def __str__(self) -> str:
-        return super().__str__() + self._copies
+        return super().__str__() + "".join(self._lacks.values())
 
     def _meet(self) -> "_Node":
         """Find out, once, which ranks share a node, and into how many slices vectors are cut."""
@@ -79,17 +93,14 @@ class NodeSharedCommunicator(MPICommunicator):
             return self._node
         comm = cast(MPI.Intracomm, self._comm.Split_type(MPI.COMM_TYPE_SHARED))
         fewest, most = (self._comm.allreduce(comm.size, operation) for operation in (MPI.MIN, MPI.MAX))
-        nodes = self._comm.allreduce(int(comm.rank == 0))
         has_slice = comm.rank < fewest
         across, leaders = (
             cast(MPI.Intracomm, self._comm.Split(colour))
             for colour in (comm.rank if has_slice else MPI.UNDEFINED, 0 if comm.rank == 0 else MPI.UNDEFINED)
         )
-        self._node = _Node(comm, leaders, across if has_slice and nodes > 1 else None, fewest if most > 1 else 0)
-        if most == 1:
-            self.sums = "Allreduce, as each node has one rank"
-        else:
-            self.sums = "node-shared memory" + (f", Allreduce between {nodes} nodes" if nodes > 1 else "")
+        index, sizes = comm.bcast((leaders.rank, leaders.allgather(comm.size)) if comm.rank == 0 else None)
+        spans = has_slice and len(sizes) > 1
+        self._node = _Node(comm, leaders, across if spans else None, fewest if most > 1 else 0, index, tuple(sizes))
         return self._node
 
     def _allocate(self, size: int) -> tuple[MPI.Win | None, str]:
@@ -164,12 +175,54 @@ class _Node:
     """The ranks that have the same slice as this one, one on each node; None if there is one node, or no slice."""
     slices: int
     """Into how many slices vectors are cut: as many as the smallest node has ranks. 0 if no memory is shared."""
+    index: int
+    """This node's number."""
+    sizes: tuple[int, ...]
+    """How many ranks each node has."""
 
     def wait(self, window: MPI.Win) -> None:
         """Wait for all ranks of the node; what each has written into the window before, all see behind."""
         window.Sync()
         barrier(self.comm)
         window.Sync()
+
+
+class SharedNode(Node):
+    """The ranks of a node, with arrays in a window of its first rank."""
+
+    def __init__(self, comm: NodeSharedCommunicator, node: _Node, window: MPI.Win) -> None:
+        self.rank, self.index, self.sizes = node.comm.rank, node.index, node.sizes
+        self._node, self._window, self._here = node, window, comm.here
+        memory: Any = window.Shared_query(0)[0]
+        self._memory: Array = np.frombuffer(memory, np.uint8)
+        self._used = 0
+
+    def array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        nbytes, start = math.prod(shape) * np.dtype(dtype).itemsize, self._used
+        self._used += in_cache_lines(nbytes)
+        assert self._used <= self._memory.nbytes, "more memory than was asked for"
+        array: Array = self._memory[start : start + nbytes].view(dtype).reshape(shape)
+        return array
+
+    def wait(self) -> None:
+        with self._here:
+            self._node.wait(self._window)
+
+    def sum_(self, x: Array) -> None:
+        with self._here:  # on all ranks alike: the watchdog compares how many calls each has begun
+            if self._node.across is not None:
+                sum_in_place(self._node.across, x)
+
+    def gather_(self, buffer: npt.NDArray[np.uint8], counts: Sequence[int]) -> None:
+        with self._here:
+            if self.rank == 0:
+                gather_in_place(self._node.leaders, buffer, counts)
+
+    def broadcast_(self, x: Array) -> None:
+        with self._here:
+            if self.rank == 0:
+                self._node.leaders.Bcast(x)
+        self.wait()
 
 
 class NodeSharedVector(SummedVector):

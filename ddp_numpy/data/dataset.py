@@ -1,5 +1,6 @@
 """Labelled rows in memory, and the checks that a file's values can be trained on."""
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,11 @@ class Dataset:
     def __repr__(self) -> str:
         return f"Dataset({len(self):,} rows of {self})"
 
+    @functools.cached_property
+    def largest(self) -> float:
+        """The largest absolute value of a feature."""
+        return max(float(self.features.max(initial=0)), -float(self.features.min(initial=0)))
+
     def sha256(self) -> str:
         """A checksum of everything that training uses of this dataset."""
         digest = hashlib.sha256(f"{self.features.dtype} {self.features.shape} {self.classes} {self.divisor}".encode())
@@ -47,17 +53,28 @@ class Reader:
         """dtype: that of the scaled features."""
         self._data = data
         self._scale = 1 / data.divisor
+        self.largest = data.largest * self._scale
+        """No scaled feature is larger in absolute value, but for rounding."""
         self._raw = RowBuffer(data.features.shape[1:], data.features.dtype)
         self._scaled = RowBuffer(data.features.shape[1:], dtype)
 
-    def read(self, rows: Array) -> tuple[Array, npt.NDArray[np.int64]]:
-        """The scaled features (B, d) and the labels (B,) of these row numbers (B,)."""
-        raw, X = self._raw.rows(len(rows)), self._scaled.rows(len(rows))
+    def read(self, rows: Array, X: Array | None = None) -> tuple[Array, npt.NDArray[np.int64]]:
+        """The scaled features (B, d) and the labels (B,) of these row numbers (B,).
+
+        X: memory for the features; by default the reader's own.
+        """
+        raw, X = self._raw.rows(len(rows)), self._scaled.rows(len(rows)) if X is None else X
         # The caller makes only row numbers that are in range. mode="raise" would check them, in a buffered copy.
         np.take(self._data.features, rows, axis=0, out=raw, mode="clip")
         np.copyto(X, raw)  # a step of its own, because a product of mixed types converts piece by piece
         X *= self._scale
         return X, self._data.labels[rows]
+
+    def read_features(self, rows: Array, features: slice, X: Array) -> None:
+        """Write to X (B, k) some of the scaled features of these row numbers (B,)."""
+        if X.size:
+            np.copyto(X, self._data.features[rows, features])
+            X *= self._scale
 
 
 def compact_features(values: Array, path: Path, columns: list[str] | None = None) -> Array:

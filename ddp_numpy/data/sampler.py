@@ -20,9 +20,18 @@ def batches(order: npt.NDArray[Any], batch_size: int) -> Iterator[npt.NDArray[An
         yield order[start : start + batch_size]
 
 
-def share(rows: int, rank: int, size: int) -> slice:
+def share(rows: int, rank: int, size: int, unit: int = 1) -> slice:
     """The rows that this rank gets of a batch of `rows` rows: floor or ceil(rows / size) neighbours, maybe none.
 
-    10 rows on 4 ranks: 0:2, 2:5, 5:7 and 7:10.
+    10 rows on 4 ranks: 0:2, 2:5, 5:7 and 7:10. unit: rows that stay together, so in units of 4: 0:0, 0:4, 4:8 and 8:10.
     """
-    return slice(rows * rank // size, rows * (rank + 1) // size)
+    units = -(-rows // unit)
+    start, stop = units * rank // size * unit, units * (rank + 1) // size * unit
+    return slice(min(start, rows), min(stop, rows))
+
+
+def pieces(rows: slice, most: int | None) -> list[slice]:
+    """These rows in pieces of so many rows, the last maybe shorter; None: in one. Of no rows there is one piece."""
+    if most is None or rows.stop - rows.start <= most:
+        return [rows]
+    return [slice(start, min(start + most, rows.stop)) for start in range(rows.start, rows.stop, most)]

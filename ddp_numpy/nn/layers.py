@@ -6,7 +6,7 @@ stand beside it.
 """
 
 from types import EllipsisType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,17 @@ Shape = tuple[int, ...]
 
 MOST_NUMBERS = 2**31 - 1
 """That a row may have."""
+
+
+class Cut(NamedTuple):
+    """How a layer's gradient is cut along its parameters: into units, each made from two factors of all rows."""
+
+    X: Shape
+    """What a row of the one factor has: as a rule the layer's input."""
+    dY: Shape
+    """What a row of the other has: as a rule the gradient at the layer's output."""
+    units: int
+    """Into how many equal, neighbouring runs the layer's parameters may be cut."""
 
 
 class Layer:
@@ -37,6 +48,12 @@ class Layer:
     Then each rank takes its rows in one piece, and calls forward and backward once a step, if it has no row too: so
     all ranks make the same calls of Context.sum_rows.
     """
+    outputs: RowBuffer | None = None
+    """Where forward writes what it returns. A caller may lend it other memory; None: wherever the layer likes."""
+    input_gradients: RowBuffer | None = None
+    """Where backward writes dX; the same."""
+    gradient: Array
+    """Its parameters' gradients, one behind the other (n,). Sequential sets it."""
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
         """The arrays that are trained, which Sequential places in its flat `params`.
@@ -82,6 +99,28 @@ class Layer:
         shard: the number of the shard whose rows these are, if rows come in shards; else all rows are summed.
         """
 
+    def cut(self) -> Cut | None:
+        """How the gradient may be cut along the parameters; None if it can't, or if its factors are larger than it.
+
+        Then other ranks can make a run of the gradient of all rows from the rows' factors.
+        """
+        return None
+
+    def features(self, units: slice) -> slice:
+        """Which part of X, along its first axis behind the rows, the gradient of some units is made from."""
+        return slice(None)
+
+    def factors(self) -> tuple[Array, Array]:
+        """Both factors of the rows of the last forward and backward: (B, *cut.X) and (B, *cut.dY), or in shards."""
+        raise NotImplementedError
+
+    def write_units(self, units: slice, X: Array, dY: Array, gradient: Array) -> None:
+        """Overwrite the gradient (n,) of some of the units with sums over the rows of these factors.
+
+        X (B, *cut.X) and dY (B, *cut.dY): of any rows. units: with numbers for start and stop, and a step of 1.
+        """
+        raise NotImplementedError
+
 
 class Dense(Layer):
     """Y = X W + b, with W drawn by He's rule for the ReLU that follows (He et al. 2015, arXiv:1502.01852).
@@ -89,44 +128,49 @@ class Dense(Layer):
     Where the gradients come from: output o of row r is the sum over i of X[r, i] W[i, o], plus b[o]. So W[i, o] changes
     the loss through every row, by X[r, i] times dY[r, o]: dW = X^T dY, and db is the sum of dY's rows. X[r, i] changes
     it through every output, by W[i, o] times dY[r, o]: dX = dY W^T.
+
+    Row i of dW is made from column i of X and all of dY, so the rows of W are the units in which the gradient is cut,
+    and b is one more.
     """
 
     W: Array  # (I, O)
     b: Array  # (O,)
     dW: Array
     db: Array
+    outputs: RowBuffer
+    input_gradients: RowBuffer
 
     def __init__(self, outputs: int) -> None:
         """Raises InputError unless outputs is a whole number above 0."""
         schema.check(outputs, schema.Whole(1, MOST_NUMBERS), "Dense: outputs")
-        self.outputs = int(outputs)
+        self.width = int(outputs)
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
         if len(input_shape) != 1:
             raise InputError(f"layer {self.number} (Dense) takes rows of one dimension, not of the shape {input_shape}")
-        return {"W": (input_shape[0], self.outputs), "b": (self.outputs,)}
+        return {"W": (input_shape[0], self.width), "b": (self.width,)}
 
     def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
-        self._Y = RowBuffer((self.outputs,), dtype)
-        self._bias = RowBuffer((self.outputs,), dtype)
+        self.outputs = RowBuffer((self.width,), dtype)
+        self.input_gradients = RowBuffer(input_shape, dtype)
+        self._bias = RowBuffer((self.width,), dtype)
         self._ones = RowBuffer((), dtype, fill=1)
-        self._dX = RowBuffer(input_shape, dtype)
-        return (self.outputs,)
+        return (self.width,)
 
     def initialize(self, rng: np.random.Generator) -> None:
         # Drawn in float64 and rounded, so that float32 and float64 start at the same point.
         self.W[...] = rng.normal(0.0, np.sqrt(2.0 / len(self.W)), self.W.shape)
 
     def config(self) -> dict[str, Any]:
-        return {"outputs": self.outputs}
+        return {"outputs": self.width}
 
     def __str__(self) -> str:
-        return f"-> {self.outputs}"
+        return f"-> {self.width}"
 
     def forward(self, X: Array, context: Context = EVALUATION) -> Array:
         """X (B, I) -> Y (B, O)."""
         self._X = X
-        Y, bias = self._Y.rows(*X.shape[:-1]), self._bias.rows(*X.shape[:-1])
+        Y, bias = self.outputs.rows(*X.shape[:-1]), self._bias.rows(*X.shape[:-1])
         np.matmul(X, self.W, out=Y)
         np.copyto(bias, self.b)  # Y += b would make NumPy allocate
         Y += bias
@@ -137,22 +181,41 @@ class Dense(Layer):
         self._dY = dY
         if not input_gradient:
             return None
-        return np.matmul(dY, self.W.T, out=self._dX.rows(*dY.shape[:-1]))
+        return np.matmul(dY, self.W.T, out=self.input_gradients.rows(*dY.shape[:-1]))
 
     def write_gradients(self, shard: int | EllipsisType = ...) -> None:
         """Fill dW (I, O) and db (O,)."""
-        X, dY = self._X[shard], self._dY[shard]
-        np.matmul(X.T, dY, out=self.dW)
-        np.matmul(self._ones.rows(len(dY)), dY, out=self.db)  # a sum over rows, in half the time of np.sum
+        self.write_units(slice(0, len(self.W) + 1), self._X[shard], self._dY[shard], self.gradient)
+
+    def cut(self) -> Cut:
+        """X (B, I) and dY (B, O); the units are the rows of W, and b."""
+        return Cut((len(self.W),), (self.width,), len(self.W) + 1)
+
+    def features(self, units: slice) -> slice:
+        """The columns of X that belong to these rows of W."""
+        return slice(units.start, min(units.stop, len(self.W)))
+
+    def factors(self) -> tuple[Array, Array]:
+        return self._X, self._dY
+
+    def write_units(self, units: slice, X: Array, dY: Array, gradient: Array) -> None:
+        """X (B, I), dY (B, O)."""
+        gradient, rows = gradient.reshape(-1, self.width), slice(units.start, min(units.stop, len(self.W)))
+        np.matmul(X[:, rows].T, dY, out=gradient[: rows.stop - rows.start])
+        if units.stop > len(self.W):
+            np.matmul(self._ones.rows(len(dY)), dY, out=gradient[-1])  # a sum over rows, in half the time of np.sum
 
 
 class ReLU(Layer):
     """Y = max(X, 0); its derivative at 0 is taken as 0."""
 
+    outputs: RowBuffer
+    input_gradients: RowBuffer
+
     def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
         self._row_axes = len(input_shape)
-        self._Y = RowBuffer(input_shape, dtype)
-        self._dX = RowBuffer(input_shape, dtype)
+        self.outputs = RowBuffer(input_shape, dtype)
+        self.input_gradients = RowBuffer(input_shape, dtype)
         self._positive = RowBuffer(input_shape, np.bool_)
         self._zeros = RowBuffer(input_shape, dtype, fill=0)  # twice as fast to compare with as one number
         return input_shape
@@ -160,13 +223,13 @@ class ReLU(Layer):
     def forward(self, X: Array, context: Context = EVALUATION) -> Array:
         """X (B, *shape) -> Y, of X's shape."""
         rows = X.shape[: -self._row_axes]
-        Y: Array = np.maximum(X, self._zeros.rows(*rows), out=self._Y.rows(*rows))
+        Y: Array = np.maximum(X, self._zeros.rows(*rows), out=self.outputs.rows(*rows))
         return Y
 
     def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
         """dY (B, *shape) -> dX, of dY's shape."""
         rows = dY.shape[: -self._row_axes]
-        dX, Y, zeros = self._dX.rows(*rows), self._Y.rows(*rows), self._zeros.rows(*rows)
+        dX, Y, zeros = (memory.rows(*rows) for memory in (self.input_gradients, self.outputs, self._zeros))
         positive = self._positive.rows(*rows)
         np.greater(Y, zeros, out=positive)
         np.copyto(dX, positive)  # on its own, as a product of mixed types converts piece by piece

@@ -17,6 +17,8 @@ class SoftmaxCrossEntropy:
 
     def __init__(self, classes: int, dtype: npt.DTypeLike) -> None:
         self._classes = classes
+        self.gradients = RowBuffer((classes,), dtype)
+        """Where backward writes what it returns. A caller may lend it other memory."""
         self._probabilities = RowBuffer((classes,), dtype)
         self._totals = RowBuffer((classes,), dtype)
         self._ones = np.ones((classes, classes), dtype)
@@ -55,11 +57,11 @@ class SoftmaxCrossEntropy:
         by global_rows. Rows that do not count get 0. The rows that count are the caller's share of the global rows.
         To be called once after each forward, because it overwrites the probabilities.
         """
-        dlogits = self._probabilities.rows(len(self._right))
-        dlogits.reshape(-1)[self._right] -= 1
-        dlogits /= global_rows
-        dlogits[self._rows :] = 0
-        return dlogits.reshape(self._shape)
+        P, dlogits = self._probabilities.rows(len(self._right)), self.gradients.rows(*self._shape[:-1])
+        P.reshape(-1)[self._right] -= 1
+        np.divide(P.reshape(self._shape), global_rows, out=dlogits)
+        dlogits.reshape(P.shape)[self._rows :] = 0
+        return dlogits
 
     def _row_firsts(self, n: int) -> Array:
         """The index at which each of n rows begins in a flat array (n * classes,): 0, classes, 2 * classes …"""

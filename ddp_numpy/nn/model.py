@@ -3,7 +3,7 @@
 import hashlib
 import math
 import weakref
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from types import EllipsisType
 from typing import Any
 
@@ -77,12 +77,13 @@ class Sequential:
             parameters += [(layer, name, size) for name, size in layer.parameter_shapes(shape).items()]
             kept += [(layer, name, size) for name, size in layer.buffer_shapes(shape).items()]
             shape = layer.build(shape, self.dtype)
-        self.params, self.buffers = (
+        params, self.buffers = (
             self._vector(what, arrays, given)
             for what, arrays, given in (("parameters", parameters, params), ("numbers in buffers", kept, buffers))
         )
         self.input_shape, self.output_shape, self._parameters = input_shape, shape, parameters
-        for layer, name, view in (*_views(parameters, self.params), *_views(kept, self.buffers)):
+        self.attach_params(params)
+        for layer, name, view in _views(kept, self.buffers):
             setattr(layer, name, view)
         _built_in.update((id(layer), self) for layer in self.layers)
 
@@ -101,11 +102,24 @@ class Sequential:
         for layer in self.layers:
             layer.initialize(rng)
 
+    def attach_params(self, memory: Array) -> None:
+        """Let parameters lie in this vector (P,), with the values that it has."""
+        self.params = memory
+        for layer, name, view in _views(self._parameters, memory):
+            setattr(layer, name, view)
+
     def attach_grads(self, memory: Array) -> None:
         """Let gradients be written into this vector (P,): the caller knows which memory is quickest to sum."""
         self.grads = memory
-        for layer, name, view in _views(self._parameters, memory):
+        self.attach_layer_grads(memory, self.layer_slices())
+
+    def attach_layer_grads(self, memory: Array, layers: Container[Layer]) -> None:
+        """Let the gradients of some of the layers be written into this vector, one behind the other."""
+        arrays = self._arrays(layers)
+        for layer, name, view in _views(arrays, memory):
             setattr(layer, f"d{name}", view)
+        for layer, part in _layer_places(arrays).items():
+            layer.gradient = memory[part]
 
     def forward(self, X: Array, context: Context = EVALUATION) -> Array:
         """X (B, *input_shape), scaled -> logits (B, classes); in shards if X comes in shards."""
@@ -182,12 +196,23 @@ class Sequential:
         """SHA-256 of the bytes of parameters and buffers: equal on two ranks if and only if their models are."""
         return hashlib.sha256(self.params.tobytes() + self.buffers.tobytes()).hexdigest()
 
-    def parameter_slices(self) -> dict[str, slice]:
-        """By names for people, like "W of layer 1 (Dense)", where in `params` and `grads` each array lies."""
+    def parameter_slices(self, layers: Container[Layer] | None = None) -> dict[str, slice]:
+        """By names for people, like "W of layer 1 (Dense)", where in `params` and `grads` each array lies.
+
+        layers: of these alone, and where in a vector that has no others.
+        """
+        arrays = self._parameters if layers is None else self._arrays(layers)
         return {
             f"{name} of layer {layer.number} ({type(layer).__name__})": part
-            for (layer, name, _), part in zip(self._parameters, _places(self._parameters), strict=True)
+            for (layer, name, _), part in zip(arrays, _places(arrays), strict=True)
         }
+
+    def layer_slices(self) -> dict[Layer, slice]:
+        """Each layer that has parameters, and where in `params` and `grads` all of them lie, one behind the other."""
+        return _layer_places(self._parameters)
+
+    def _arrays(self, layers: Container[Layer]) -> list[tuple[Layer, str, Shape]]:
+        return [array for array in self._parameters if array[0] in layers]
 
     def description(self) -> dict[str, Any]:
         """The built model without its numbers, as JSON can hold it: two models are alike if these are equal."""
@@ -207,6 +232,14 @@ def _views(arrays: list[tuple[Layer, str, Shape]], memory: Array) -> Iterator[tu
     """Each layer's array as a view into a vector in which all of them lie one behind the other."""
     for (layer, name, shape), part in zip(arrays, _places(arrays), strict=True):
         yield layer, name, memory[part].reshape(shape)
+
+
+def _layer_places(arrays: list[tuple[Layer, str, Shape]]) -> dict[Layer, slice]:
+    """Where all arrays of each layer lie in that vector."""
+    places: dict[Layer, slice] = {}
+    for (layer, _, _), part in zip(arrays, _places(arrays), strict=True):
+        places[layer] = slice(places.get(layer, part).start, part.stop)
+    return places
 
 
 def _places(arrays: list[tuple[Layer, str, Shape]]) -> Iterator[slice]:

@@ -46,6 +46,11 @@ class Optimizer(abc.ABC):
         """
         self._parameters: list[tuple[slice, Mapping[str, float]]] = []
 
+    elementwise = True
+    """Whether a number's update depends on that number alone, so that runs of the vectors may be updated by several
+    ranks of a node. False, too, if `state` has other arrays than vectors (P,): then one rank updates all.
+    """
+
     @property
     def lr(self) -> float:
         """The learning rate of parameters that are in no group with one of its own."""
@@ -55,6 +60,7 @@ class Optimizer(abc.ABC):
         """Make the state for parameters (P,), of which each has a name and a slice."""
         self.steps = 0
         self.state = self.make_state(params)
+        self.elementwise &= all(array.shape == params.shape for array in self.state.values())
         self._parameters = [
             (part, next((group.hyper for group in self.groups if group.chooses(name)), {}))
             for name, part in parameters.items()
@@ -88,6 +94,9 @@ class Optimizer(abc.ABC):
     def _parts(self, runs: Sequence[slice]) -> Iterator[tuple[slice, Mapping[str, float]]]:
         """The runs cut where one group's parameters end, with each piece's own hyperparameters."""
         for run in runs:
+            if not self.groups:
+                yield run, {}
+                continue
             for part, own in self._parameters:
                 start, stop = max(part.start, run.start), min(part.stop, run.stop)
                 if start < stop:

@@ -11,10 +11,10 @@ from ddp_numpy.base.errors import DivergedError, InputError, Interrupted
 from ddp_numpy.base.memory import memory_for
 from ddp_numpy.base.randomness import generator
 from ddp_numpy.comm import Communicator
-from ddp_numpy.data import Dataset, Reader, batches, epoch_order, share
+from ddp_numpy.data import Dataset, Reader, batches, epoch_order, pieces, share
+from ddp_numpy.exchange import Exchange, choose_exchange, read_rows
 from ddp_numpy.nn import EVALUATION, Array, Context, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import Optimizer
-from ddp_numpy.training.exchange import Exchange, FloatExchange
 from ddp_numpy.training.metrics import Epoch
 from ddp_numpy.training.replicas import ReplicaCheck
 
@@ -39,16 +39,17 @@ class Trainer:
         """batch_size is the global batch, whatever the number of ranks; seed sets first weights and order.
 
         clip_norm: a batch's gradient whose Euclidean norm is larger is scaled down to it (Pascanu et al. 2013,
-        arXiv:1211.5063). exchange: how the ranks' gradients are added up; FloatExchange() by default, and with
-        GridExchange() the weights have the same bits on any number of ranks. replica_check: how often the ranks compare
-        what they must hold alike; every 100 steps by default. Raises InputError for a batch size below 1.
+        arXiv:1211.5063). exchange: how the ranks make the gradient together; by default the fastest that
+        choose_exchange finds, and with FactorExchange() the weights have the same bits on any number of ranks.
+        replica_check: how often the ranks compare what they must hold alike; every 100 steps by default. Raises
+        InputError for a batch size below 1.
         """
         with comm.training(), comm.together():
             if batch_size < 1:
                 raise InputError(f"batch size {batch_size}: must be at least 1")
         self.model, self.optimizer, self.comm = model, optimizer, comm
         self.batch_size, self.seed, self.clip_norm = batch_size, seed, clip_norm
-        self.exchange = exchange or FloatExchange()
+        self.exchange = exchange or choose_exchange("auto", comm, batch_size)
         self.replica_check = replica_check or ReplicaCheck()
         self.epoch, self.step = 0, 0
         """Epochs trained, and steps made of the next one."""
@@ -57,7 +58,6 @@ class Trainer:
         self.stopping = False
         """Whether some rank's `stop` was set when the last step was summed up: the same on every rank."""
         self._context = Context(training=True, seed=seed)
-        self._norm = np.zeros(1)
         self._prepared = False
 
     def prepare(self, train: Dataset) -> None:
@@ -83,8 +83,9 @@ class Trainer:
         self.loss = SoftmaxCrossEntropy(train.classes, model.dtype)
         with self._memory():
             # The counts of rows, and whether to stop.
-            self.exchange.prepare(self.comm, model, self.batch_size, riders=len(self.exchange.tally.nothing) + 1)
             self.optimizer.prepare(model.params, model.parameter_slices())
+            riders = len(self.exchange.tally.nothing) + 1
+            self.exchange.prepare(self.comm, model, self.loss, self.optimizer, self.batch_size, riders)
         self._context.sum_rows = self.exchange.sum_rows
         self.replica_check.prepare(self.comm, self._replicated())
         self._rows, self.epoch_steps = len(train), -(-len(train) // self.batch_size)
@@ -105,8 +106,7 @@ class Trainer:
 
     def __str__(self) -> str:
         clipped = f", gradients clipped to {self.clip_norm:g}" if self.clip_norm else ""
-        words = f"global batch {self.batch_size}, {self.optimizer}{clipped}, seed {self.seed}"
-        return "; ".join(filter(None, (words, str(self.exchange))))
+        return f"global batch {self.batch_size}, {self.optimizer}{clipped}, seed {self.seed}"
 
     def idle_ranks(self) -> str | None:
         """A sentence, if there are more ranks than rows in a batch, or micro-shards, else None."""
@@ -119,7 +119,7 @@ class Trainer:
             shares += f" has {busy} micro-shard{'s' * (busy > 1)} of {micro_rows}; see --micro-rows and --batch-size"
         else:
             shares += " is cut into one row a rank; see --batch-size"
-        return f"{self.comm.size - busy} of {self.comm.size} ranks have nothing to do, as a batch of {shares}"
+        return f"{self.comm.size - busy} of {self.comm.size} ranks take no rows, as a batch of {shares}"
 
     @property
     def steps_made(self) -> int:
@@ -150,7 +150,7 @@ class Trainer:
                 for name, array in own.items():
                     np.copyto(array, state[name])
         for array in own.values():
-            self.comm.broadcast_(array)
+            self.exchange.broadcast_(array)
         self.epoch, self.step = self.comm.broadcast((epoch, step))
         self.optimizer.steps = self.steps_made
 
@@ -213,18 +213,20 @@ class Trainer:
         """One update from the rows of a global batch, given by their numbers (b,); this rank takes its share."""
         exchange, tally = self.exchange, self.exchange.tally
         counts = tally.nothing
-        for first, rows in self._pieces(batch, None if self.model.joins_rows else exchange.piece_rows):
-            X, y = self._read(reader, rows)
-            context = self._of_these_rows(first, len(rows), len(batch))
-            losses, right = self.loss.forward(self.model.forward(X, context), y, len(rows))
+        for piece in exchange.pieces(len(batch)):
+            X, y = exchange.read(reader, batch, piece)
+            first, rows = piece.rows.start, piece.rows.stop - piece.rows.start
+            logits = self.model.forward(X, self._of_these_rows(first, rows, len(batch)))
+            losses, right = self.loss.forward(logits, y, rows)
             self.model.backward(self.loss.backward(len(batch)))
-            exchange.add_gradients(len(rows))
+            exchange.add(piece)
             counts = tally.add(counts, losses, right)
         exchange.riders[...] = *counts, self.stop
         exchange.sum()
         self.sums, self.stopping = tally.figures(exchange.riders[:-1]), bool(exchange.riders[-1])
         self._check_and_clip()
-        self.optimizer.step(self.model.params, exchange.grads)
+        self.optimizer.step(self.model.params, exchange.grads, exchange.runs)
+        exchange.publish()
 
     def _of_these_rows(self, first: int, rows: int, global_rows: int) -> Context:
         """What layers may know of so many rows of a batch, from the first on. One object, used again for each piece."""
@@ -234,7 +236,7 @@ class Trainer:
 
     def _check_and_clip(self) -> None:
         """Raise DivergedError, on every rank, unless loss and gradient are finite; scale a large gradient down."""
-        grads, what = self.exchange.grads, self.exchange.not_finite(float(self.sums[0]))
+        what = self.exchange.not_finite(float(self.sums[0]))
         if what is not None:
             raise DivergedError(
                 f"{what} in epoch {self.epoch + 1}, step {self.step + 1}, at learning rate "
@@ -244,51 +246,24 @@ class Trainer:
                 self.steps_made,
             )
         if self.clip_norm is not None:
-            # The gradient has the same bits on all ranks, but its norm need not: BLAS adds up in another order on
-            # another kind of CPU. So all take the norm of rank 0, which costs 2 µs on two ranks.
-            if self.comm.rank == 0:
-                self._norm[0] = np.linalg.norm(grads.astype(np.float64))
-            self.comm.broadcast_(self._norm)
-            norm = float(self._norm[0])
+            norm = self.exchange.norm()
             if norm > self.clip_norm:
-                np.multiply(grads, self.clip_norm / norm, out=grads)
+                for run in self.exchange.runs:
+                    self.exchange.grads[run] *= self.clip_norm / norm
 
     def evaluate(self, data: Dataset) -> Array:
         """Loss, correct and rows, summed over all rows and ranks: no row is padded in or counted twice."""
         reader, tally = Reader(data, self.model.dtype), self.exchange.tally
         counts = tally.nothing
-        for _, rows in self._pieces(np.arange(len(data)), _EVALUATE_ROWS):
-            X, y = self._read(reader, rows)
+        unit = self.exchange.micro_rows or 1
+        mine = share(len(data), self.comm.rank, self.comm.size, unit)
+        for part in pieces(mine, max(1, _EVALUATE_ROWS // unit) * unit):
+            rows = np.arange(part.start, part.stop)
+            X, y = read_rows(reader, rows, self.exchange.micro_rows)
             counts = tally.add(counts, *self.loss.forward(self.model.forward(X, EVALUATION), y, len(rows)))
         sums = np.array(counts, tally.dtype)
         self.comm.allreduce_(sums)
         return tally.figures(sums)
-
-    def _pieces(self, rows: Array, most: int | None) -> Iterator[tuple[int, Array]]:
-        """This rank's share of some rows, a piece at a time.
-
-        most: how many rows a piece may have, but at least one micro-shard; None: all. With each comes the place of
-        its first row among the rows. A rank whose share is empty takes one empty piece, so that all ranks call the
-        layers.
-        """
-        unit = self.exchange.micro_rows or 1
-        units = share(-(-len(rows) // unit), self.comm.rank, self.comm.size)
-        start, stop = units.start * unit, units.stop * unit
-        mine = rows[start:stop]
-        if most is None or len(mine) <= most:
-            yield start, mine
-            return
-        length = max(1, most // unit) * unit
-        for first in range(0, len(mine), length):
-            yield start + first, mine[first : first + length]
-
-    def _read(self, reader: Reader, rows: Array) -> tuple[Array, Array]:
-        """X and y of the rows; in micro-shards if need be, a short last one filled up with some of the rows again."""
-        if self.exchange.micro_rows is None:
-            return reader.read(rows)
-        shape = (-(-len(rows) // self.exchange.micro_rows), self.exchange.micro_rows)
-        X, y = reader.read(np.resize(rows, shape).reshape(-1))
-        return X.reshape(*shape, *X.shape[1:]), y
 
     def check_replicas(self) -> None:
         """Raise ReplicaError, on every rank, unless weights and optimizer state are the same bits everywhere."""

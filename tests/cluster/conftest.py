@@ -25,10 +25,10 @@ def one_test_run() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def cluster(one_test_run: None) -> Iterator[Cluster]:
-    """Two hosts, taken down again in the end."""
+    """Three hosts, taken down again in the end."""
     if not shutil.which("ip") or not shutil.which("unshare"):
         pytest.skip("hosts made of network namespaces need ip (iproute2) and unshare (util-linux)")
-    hosts = ("ddpnode0", "ddpnode1")
+    hosts = ("ddpnode0", "ddpnode1", "ddpnode2")
     down(hosts)  # what a killed test run may have left
     try:
         yield up(hosts)

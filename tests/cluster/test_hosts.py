@@ -1,15 +1,19 @@
 """Jobs over several hosts, each with its own name, address and shared memory."""
 
+import itertools
 import json
+import re
 import shlex
 import signal
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from exchanging import Weights, assert_same, weights
 from jobs import STAY, Job, gone_within, left_of, run_job, staying
 from namespaces import Cluster
 from tables import classified_rows, write_csv
@@ -40,10 +44,10 @@ def launch(cluster: Cluster, *arguments: str | Path, cwd: Path, timeout: float =
 def test_two_hosts_train_what_one_rank_does(
     how: str, slots: tuple[int, int], sums: str, cluster: Cluster, folder: Path
 ) -> None:
-    (a, b), (slots_a, slots_b) = cluster.hosts, slots
+    (a, b, _), (slots_a, slots_b) = cluster.hosts, slots
     (folder / "hostfile").write_text(f"{a} slots={slots_a}  # first\n{b} slots={slots_b}\n")
     where = (how, f"{a}:{slots_a},{b}:{slots_b}" if how == "--hosts" else "hostfile")
-    options = ("--data", "t.csv", "--epochs", "2", "--dtype", "float64", "--lr", "0.1")
+    options = ("--data", "t.csv", "--epochs", "2", "--dtype", "float64", "--lr", "0.1", "--exchange", "gradients")
     job = launch(cluster, "run", *where, *options, "--out", "two", cwd=folder)
     assert job.status == 0, job.err
     assert f"{sum(slots)} on {a}, {b}; " in job.out
@@ -55,13 +59,13 @@ def test_two_hosts_train_what_one_rank_does(
 
 
 def test_the_doctor_passes(cluster: Cluster, folder: Path) -> None:
-    hosts = ",".join(f"{host}:1" for host in cluster.hosts)
+    hosts = ",".join(f"{host}:1" for host in cluster.hosts[:2])
     job = launch(cluster, "doctor", "--hosts", hosts, "--data", "t.csv", "--json", cwd=folder)
     assert job.status == 0, job.out
     report = json.loads(job.out)
     assert {check["status"] for check in report["checks"]} == {"PASS"}
     found = {check["title"]: check["found"] for check in report["checks"]}
-    assert found["host names"] == ", ".join(cluster.hosts)
+    assert found["host names"] == ", ".join(cluster.hosts[:2])
     assert [row["bytes"] for row in report["allreduce"]] == [8**power for power in range(1, 9)]
     assert all(row["busbw"] == pytest.approx(row["algbw"]) for row in report["allreduce"])  # 2 (n-1) / n for n = 2
 
@@ -98,7 +102,7 @@ def test_a_host_that_does_not_exist_is_named(cluster: Cluster, folder: Path) -> 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_the_launchers_end_is_the_end_on_all_hosts(end: signal.Signals, cluster: Cluster, folder: Path) -> None:
     (folder / "stay.py").write_text(STAY)
-    hosts = ("--hosts", ",".join(f"{host}:2" for host in cluster.hosts), "--mpi-args", cluster.mpi_args)
+    hosts = ("--hosts", ",".join(f"{host}:2" for host in cluster.hosts[:2]), "--mpi-args", cluster.mpi_args)
     with staying(folder, 4, *hosts) as job:
         job.send_signal(end)
         assert gone_within(5, folder)
@@ -106,7 +110,7 @@ def test_the_launchers_end_is_the_end_on_all_hosts(end: signal.Signals, cluster:
 
 def test_nobody_on_any_host_sees_what_lets_a_rank_speak_to_the_launcher(cluster: Cluster, folder: Path) -> None:
     (folder / "stay.py").write_text(STAY)
-    hosts = ("--hosts", ",".join(f"{host}:1" for host in cluster.hosts), "--mpi-args", cluster.mpi_args)
+    hosts = ("--hosts", ",".join(f"{host}:1" for host in cluster.hosts[:2]), "--mpi-args", cluster.mpi_args)
     with staying(folder, 2, *hosts):
         # Two ranks, and what started them: the launcher, mpirun, its helper on each host, and ip, unshare and sh.
         processes = left_of(str(folder))
@@ -118,10 +122,56 @@ def test_nobody_on_any_host_sees_what_lets_a_rank_speak_to_the_launcher(cluster:
 
 
 def test_the_same_bits_on_one_host_and_on_two(cluster: Cluster, folder: Path) -> None:
-    hosts = ",".join(f"{host}:2" for host in cluster.hosts)
+    hosts = ",".join(f"{host}:2" for host in cluster.hosts[:2])
     options = ("--ranks", "1,3,4", "--reproducible", "--data", "t.csv", "--epochs", "2", "--lr", "0.1")
     where = f"--hosts {hosts} --mpi-args {shlex.quote(cluster.mpi_args)}"
     job = run_job(None, "-m", "ddp_numpy.verify", "--launch", where, *options, cwd=folder)
     assert job.status == 0, job.out + job.err
     assert job.out.count("equal\n") == 6
     assert job.out.endswith("EQUAL TO THE LAST BIT on 1, 3, 4 ranks\n")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Weights:
+    return weights(tmp_path_factory.mktemp("alone"))
+
+
+@pytest.mark.parametrize("slots", [(1, 1), (2, 2), (3, 1), (1, 1, 1), (3, 2, 2)])
+def test_exchanges_between_hosts_give_what_one_process_does(
+    slots: tuple[int, ...], cluster: Cluster, alone: Weights, tmp_path: Path
+) -> None:
+    hosts = ",".join(f"{host}:{count}" for host, count in zip(cluster.hosts, slots, strict=False))
+    assert_same(weights(tmp_path, "--hosts", hosts, "--mpi-args", cluster.mpi_args), alone)
+
+
+@pytest.mark.parametrize(
+    ("options", "exchange"),
+    [
+        (
+            ("--reproducible", "--batch-size", "16"),
+            "factors, gathered on 2 nodes; reproducible, in micro-shards of 16 rows",
+        ),
+        # Of larger batches, factors are more bytes than this network's gradient.
+        (("--reproducible",), "slices of gradients, summed between 2 nodes; reproducible, in micro-shards of 16 rows"),
+        (("--exchange", "factors"), "factors, gathered on 2 nodes"),
+        (("--exchange", "slices"), "slices of gradients, summed between 2 nodes"),
+        (("--exchange", "gradients"), "gradients"),
+        ((), "(factors, gathered on|slices of gradients, summed between) 2 nodes"),
+    ],
+)
+def test_the_header_tells_what_is_exchanged(
+    options: tuple[str, ...], exchange: str, cluster: Cluster, folder: Path
+) -> None:
+    hosts = ",".join(f"{host}:2" for host in cluster.hosts[:2])
+    options = ("--data", "t.csv", "--epochs", "1", *options)
+    job = launch(cluster, "run", "--hosts", hosts, *options, "--out", "run", cwd=folder)
+    assert job.status == 0, job.err
+    assert re.search(rf"  exchange  {exchange}\n", job.out), job.out
+    # What was tried and found quicker is kept, so that a resumed run ends as it would have ended.
+    recorded = tomllib.loads((folder / "run" / "config.toml").read_text())["exchange"]
+    given = dict(itertools.pairwise(options)).get("--exchange")
+    assert recorded == (given or ("auto" if "--reproducible" in options else exchange_of(job.out)))
+
+
+def exchange_of(header: str) -> str:
+    return "factors" if "exchange  factors" in header else "slices"

@@ -29,6 +29,10 @@ def table(tmp_path: Path) -> Path:
     return write_csv(tmp_path / "table.csv", *classified_rows(300))
 
 
+Undisturbed = Callable[..., Path]
+"""From a number of ranks, and the name of an exchange, to the folder of a run."""
+
+
 def stopped(ranks: int | None, step: int, *options: str | Path, cwd: Path, name: str = "SIGUSR1") -> Job:
     job = run_job(ranks, HERE / "stop_at.py", str(step), str((ranks or 1) - 1), name, *options, cwd=cwd)
     assert job.status == 75, job.err
@@ -45,32 +49,43 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int | None], Path]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     """Gives the folder of a run that so many ranks train without a stop. They train it once for all tests."""
 
     @functools.cache
-    def run(ranks: int | None) -> Path:
+    def run(ranks: int | None, exchange: str = "auto") -> Path:
         folder = tmp_path_factory.mktemp("undisturbed")
         table = write_csv(folder / "table.csv", *classified_rows(300))
-        assert train(ranks, "--data", table, *OPTIONS, "--out", "whole", cwd=folder).status == 0
+        options = ("--data", table, *OPTIONS, "--exchange", exchange, "--out", "whole")
+        assert train(ranks, *options, cwd=folder).status == 0
         return folder / "whole"
 
     return run
 
 
 @pytest.mark.parametrize(
-    ("ranks", "step"), [(None, 13), (2, 0), (2, EPOCH_STEPS - 1), (2, 13), (3, EPOCH_STEPS), (3, 13)]
+    ("ranks", "step", "exchange"),
+    [
+        (None, 13, "auto"),
+        (2, 0, "auto"),
+        (2, EPOCH_STEPS - 1, "auto"),
+        (2, 13, "auto"),
+        (3, EPOCH_STEPS, "auto"),
+        (3, 13, "auto"),
+        (3, 13, "factors"),
+        (2, 12, "slices"),
+    ],
 )
 def test_bit_for_bit_at_the_same_number_of_ranks(
-    ranks: int | None, step: int, table: Path, undisturbed: Callable[[int | None], Path], tmp_path: Path
+    ranks: int | None, step: int, exchange: str, table: Path, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    options = ("--data", table, *OPTIONS)
+    options = ("--data", table, *OPTIONS, "--exchange", exchange)
     job = stopped(ranks, step, *options, "--out", "parts", cwd=tmp_path)
     epoch, in_epoch = divmod(step, EPOCH_STEPS)
     assert f"stopped after epoch {epoch + 1}, step {in_epoch + 1}. Go on with --resume auto --out parts" in job.err
     assert train(ranks, "--resume", "auto", "--out", "parts", "--quiet", cwd=tmp_path).status == 0
-    np.testing.assert_array_equal(params(tmp_path / "parts"), params(undisturbed(ranks)))
-    assert metrics(tmp_path / "parts") == metrics(undisturbed(ranks))
+    np.testing.assert_array_equal(params(tmp_path / "parts"), params(undisturbed(ranks, exchange)))
+    assert metrics(tmp_path / "parts") == metrics(undisturbed(ranks, exchange))
     assert not list((tmp_path / "parts").rglob(".*"))
     assert not list((tmp_path / "parts").glob("abandoned-*")), "it went on, and not back"
 
@@ -130,9 +145,7 @@ def test_steps_between_checkpoints_are_made_again(table: Path, tmp_path: Path) -
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
 
 
-def test_epochs_may_grow_and_a_finished_run_is_finished(
-    table: Path, undisturbed: Callable[[int | None], Path], tmp_path: Path
-) -> None:
+def test_epochs_may_grow_and_a_finished_run_is_finished(table: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
     options = ("--data", table, *OPTIONS)
     assert train(None, *options, "--epochs", "2", "--out", "parts", cwd=tmp_path).status == 0
     assert train(None, "--resume", "parts", "--epochs", "3", "--quiet", cwd=tmp_path).status == 0
@@ -307,9 +320,12 @@ def test_auto_begins_where_there_is_nothing_yet(table: Path, tmp_path: Path) -> 
     assert len(metrics(tmp_path / "run")) == 3
 
 
-@pytest.mark.parametrize("ranks", [None, 3])
-def test_numbers_gone_bad_stop_every_rank_before_the_update(ranks: int | None, table: Path, tmp_path: Path) -> None:
-    bad = ("--data", table, "--lr", "1e6", "--batch-size", "24", "--checkpoint-every", "1", "steps", "--out", "run")
+@pytest.mark.parametrize(("ranks", "exchange"), [(None, "auto"), (3, "auto"), (3, "factors"), (3, "slices")])
+def test_numbers_gone_bad_stop_every_rank_before_the_update(
+    ranks: int | None, exchange: str, table: Path, tmp_path: Path
+) -> None:
+    bad = ("--data", table, "--lr", "1e6", "--batch-size", "24", "--checkpoint-every", "1", "steps")
+    bad += ("--exchange", exchange, "--out", "run")
     job = train(ranks, *bad, cwd=tmp_path)
     assert (job.status, len(job.error_lines)) == (1, 1)
     found = re.search(r"not a finite number in epoch (\d+), step (\d+), at learning rate 1e\+06", job.error_lines[0])

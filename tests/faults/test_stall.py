@@ -13,33 +13,35 @@ OPTIONS = ("--epochs", "100000", "--quiet", "--out", "run", "--stall-timeout", "
 SECONDS = 15  # from what happens to the end: the timeout, 1.3 more, and a loaded machine
 
 
-def run_until(what: str, rank: int, tmp_path: Path, python: Path | None = None) -> Job:
+def run_until(what: str, rank: int, tmp_path: Path, python: Path | None = None, exchange: str = "auto") -> Job:
     """A job of three ranks, to one of which something happens at its 50th step."""
     (tmp_path / "stop_at.py").write_bytes((HERE / "stop_at.py").read_bytes())
     command = ("-m", "launch", "run", "-n", "3", "-m", "stop_at", "50", str(rank), what, *OPTIONS)
+    command += ("--exchange", exchange)
     job = run_job(None, *command, cwd=tmp_path, **({"python": python} if python else {}))
     assert time.time() - (tmp_path / "stopped").stat().st_mtime < SECONDS
     assert job.status not in (0, 2, 75)
     return job
 
 
-@pytest.mark.parametrize("rank", [0, 2])
-def test_a_killed_rank(rank: int, tmp_path: Path) -> None:
-    job = run_until("SIGKILL", rank, tmp_path)
+@pytest.mark.parametrize(("rank", "exchange"), [(0, "auto"), (2, "auto"), (1, "factors")])
+def test_a_killed_rank(rank: int, exchange: str, tmp_path: Path) -> None:
+    job = run_until("SIGKILL", rank, tmp_path, exchange=exchange)
     assert job.error_lines == [f"error: rank {rank} on {HOST} was killed; mpirun ended the others"]
 
 
-@pytest.mark.parametrize("rank", [0, 2])
-def test_a_stopped_rank(rank: int, tmp_path: Path) -> None:
-    job = run_until("SIGSTOP", rank, tmp_path)
+@pytest.mark.parametrize(("rank", "exchange"), [(0, "auto"), (2, "auto"), (2, "factors")])
+def test_a_stopped_rank(rank: int, exchange: str, tmp_path: Path) -> None:
+    job = run_until("SIGSTOP", rank, tmp_path, exchange=exchange)
     assert job.error_lines[0].startswith(f"error: rank {rank} on {HOST} gave no sign of life for 3 s")
     assert "rank 1 on " in job.err, "who still answers says where it stands"
     assert "in train_step" in job.err
 
 
-def test_a_hanging_rank(tmp_path: Path) -> None:
+@pytest.mark.parametrize("exchange", ["gradients", "factors"])
+def test_a_hanging_rank(exchange: str, tmp_path: Path) -> None:
     rank = 2
-    job = run_until("HANG", rank, tmp_path)
+    job = run_until("HANG", rank, tmp_path, exchange=exchange)
     assert job.error_lines[0] == (
         f"error: rank {rank} on {HOST} kept the others waiting for 3 s in training; if that may take so long, raise "
         "the stall timeout"

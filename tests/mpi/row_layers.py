@@ -15,6 +15,7 @@ from ddp_numpy import (
     Context,
     Dataset,
     Dense,
+    FactorExchange,
     FloatExchange,
     GridExchange,
     Layer,
@@ -76,7 +77,12 @@ if __name__ == "__main__":
     X, y = classified_rows(206)  # in batches of 40, with a last one of 6 rows: one and a half micro-shards
     data = Dataset(X, y, classes=4, divisor=255.0)
     model = Sequential(Dense(8), Noise(), Centred(), ReLU(), Dense(4), dtype=np.float64)
-    exchange = GridExchange(micro_rows=4) if sys.argv[2] == "grid" else FloatExchange()
+    exchange = {
+        "gradients": FloatExchange(),
+        "gradients, reproducible": GridExchange(micro_rows=4),
+        "factors": FactorExchange(reproducible=False),
+        "factors, reproducible": FactorExchange(micro_rows=4),
+    }[sys.argv[2]]
     checks = ReplicaCheck(every=2)
     trainer = Trainer(model, SGD(0.1, 0.9), comm, batch_size=40, exchange=exchange, replica_check=checks)
     losses = [(epoch.train_loss, epoch.valid_loss) for epoch in trainer.fit(data, data, 2)]

@@ -14,9 +14,9 @@ from ddp_numpy.data import Reader
 class Recording(Reader):
     """Notes the rows that batches are made of."""
 
-    def read(self, rows):  # type: ignore[no-untyped-def]
+    def read(self, rows, X=None):  # type: ignore[no-untyped-def]
         seen[len(self._data)].extend(rows.tolist())
-        return super().read(rows)
+        return super().read(rows, X)
 
 
 ddp_numpy.training.trainer.Reader = Recording  # type: ignore[misc]

@@ -241,7 +241,7 @@ def test_data_that_shared_memory_is_too_small_for_is_copied(
     folder, expected = large
     job = train_in(SMALL_MEBIBYTES, ranks, *LARGE, "--out", str(tmp_path / "run"), cwd=folder, python=python)
     assert job.status == 0, job.err
-    words = r"sums by node-shared memory; a copy of the data on each rank, as /dev/shm on \S+ has \d+ MiB free and \d+ "
+    words = r"a copy of the data on each rank, as /dev/shm on \S+ has \d+ MiB free and \d+ "
     assert re.search(rf"; {mpi} [\d.]+; {words}are needed\n", job.out), job.out
     assert load_model(tmp_path / "run" / "model.npz").digest() == expected
 

@@ -149,8 +149,8 @@ def test_clipped_gradients_are_the_same_on_different_cpus(sums: tuple[str, ...],
 def test_more_ranks_than_rows_is_a_warning(tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", *classified_rows(9, features=5, classes=2))
     warnings = {
-        (): "2 of 4 ranks have nothing to do, as a batch of 2 rows is cut into one row a rank; see --batch-size",
-        ("--reproducible",): "3 of 4 ranks have nothing to do, as a batch of 2 rows has 1 micro-shard of 16; see "
+        (): "2 of 4 ranks take no rows, as a batch of 2 rows is cut into one row a rank; see --batch-size",
+        ("--reproducible",): "3 of 4 ranks take no rows, as a batch of 2 rows has 1 micro-shard of 16; see "
         "--micro-rows and --batch-size",
     }
     common = ("--data", "t.csv", "--epochs", "1", "--batch-size", "2", "--quiet")

@@ -109,6 +109,14 @@ def test_it_trains_what_the_fast_way_does(trainings: Trainings) -> None:
 def test_what_the_grid_has_no_room_for_is_named(ranks: int | None, trainings: Trainings) -> None:
     job = trainings[ranks, "too large"].job
     assert (job.status, len(job.error_lines)) == (1, 1)
+    words = "error: the loss is not a finite number below 2048, the most that adds up exactly,"
+    assert job.error_lines[0].startswith(f"{words} in epoch 1, step 1, at learning rate 0.1")
+
+
+@pytest.mark.parametrize("ranks", [None, 3])
+def test_so_is_a_gradient_that_is_summed(ranks: int | None, folder: Path) -> None:
+    job = train(ranks, *TOO_LARGE, "--exchange", "gradients", cwd=folder)
+    assert (job.status, len(job.error_lines)) == (1, 1)
     words = (
         "error: the gradient of W of layer 1 (Dense) is not a finite number below 2048, the most that adds up exactly,"
     )
@@ -136,7 +144,7 @@ def test_the_default_micro_rows_go_by_the_batch(batch: int, micro_rows: int, idl
     assert job.status == 0, job.err
     assert f"reproducible, in micro-shards of {micro_rows} rows\n" in job.out
     assert f"micro-rows = {micro_rows}\n" in (training.out / "config.toml").read_text()
-    words = f"warning: {idle} of 5 ranks have nothing to do, as a batch of {batch} rows has 4 micro-shards of 16;"
+    words = f"warning: {idle} of 5 ranks take no rows, as a batch of {batch} rows has 4 micro-shards of 16;"
     assert (words in job.err) == (idle > 0)
 
 

@@ -11,7 +11,7 @@ from ddp_numpy.runs.snapshot import read_snapshot
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("exchange", ["float", "grid"])
+@pytest.mark.parametrize("exchange", ["gradients", "factors", "gradients, reproducible", "factors, reproducible"])
 def test_any_number_of_ranks_gives_the_same(exchange: str, tmp_path: Path) -> None:
     found = {}
     for ranks in (None, 2, 3, 5):
@@ -22,7 +22,7 @@ def test_any_number_of_ranks_gives_the_same(exchange: str, tmp_path: Path) -> No
     assert found[None].keys() == {"params", "buffers", "epoch_sums", "optimizer.velocity", "losses"}
     for ranks, arrays in found.items():
         for name, expected in found[None].items():
-            if exchange == "grid":
+            if exchange.endswith("reproducible"):
                 np.testing.assert_array_equal(arrays[name], expected, err_msg=f"{name} on {ranks} ranks")
             else:
                 np.testing.assert_allclose(arrays[name], expected, rtol=0, atol=1e-12, err_msg=f"{name}, {ranks} ranks")

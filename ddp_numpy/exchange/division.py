@@ -1,0 +1,119 @@
+"""Who does what: which rank takes which rows of a batch, and which run of the parameters. Pure functions.
+
+Ranks are numbered node by node here: the ranks of node 0, of node 1 and so on.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ddp_numpy.comm import Node
+from ddp_numpy.data import pieces, share
+
+BLOCK_NUMBERS = 6_250
+"""How many parameters a block has, about: few, so that any number of ranks has equal shares."""
+MOST_BLOCKS = 64
+"""Of a layer."""
+SHARED_ROWS = 128
+"""How many rows themselves are best written for all ranks of a node; of more, each reads what it needs."""
+ROUND_ROWS = 2048
+"""The most rows whose factors a node holds at a time, if it takes a batch chunk by chunk."""
+
+
+class Alone(Node):
+    """A rank that holds its own rows alone, among others that do the same."""
+
+    def __init__(self, number: int, ranks: int) -> None:
+        self.index, self.sizes = number, (1,) * ranks
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a rank does with rows whose factors its node holds at the same time."""
+
+    rows: slice
+    """Those of the batch that the node holds."""
+    pieces: list[slice]
+    """Those that this rank takes through the layers, a piece at a time; at least an empty one."""
+    chunks: list[slice]
+    """Those that are multiplied at once."""
+
+
+def chunk_rows(batch_size: int, unit: int) -> int:
+    """How many rows a chunk has, a whole number of units: a quarter of the batch, but 256 at least and 512 at most.
+
+    A chunk's gradient is rounded. So larger chunks are quicker, and smaller ones are more, for more nodes.
+    """
+    return max(1, min(max(256, -(-batch_size // 4)), 512) // unit) * unit
+
+
+def whole_batch(rows: int, node: Node, place: int, unit: int, most: int | None) -> Round:
+    """A batch of so many rows, of which each node holds all.
+
+    place: of this rank among the node's, 0 for the first rows; unit: rows that one rank takes together; most: the rows
+    of a piece.
+    """
+    mine = share(rows, node.first + place, sum(node.sizes), unit)
+    return Round(slice(0, rows), pieces(mine, most), [slice(0, rows)])
+
+
+def by_nodes(
+    rows: int, node: Node, place: int, unit: int, most: int | None, chunk: int | None, round_rows: int
+) -> list[Round]:
+    """A batch of which each node holds its own rows, in rounds of so many; as many rounds on each node.
+
+    chunk: rows of a chunk, a whole number of units that one node takes together; None: a round is one chunk.
+    """
+    ranges = [node_rows(rows, node.sizes, index, chunk or 1) for index in range(len(node.sizes))]
+    mine, rounds = ranges[node.index], []
+    for number in range(max(1, *(-(-(part.stop - part.start) // round_rows) for part in ranges))):
+        start = min(mine.start + number * round_rows, mine.stop)
+        held = slice(start, min(start + round_rows, mine.stop))
+        own = share(held.stop - held.start, place, node.size, unit)
+        own = slice(start + own.start, start + own.stop)
+        chunks = [part for part in pieces(held, chunk) if part.stop > part.start] if chunk else [held]
+        rounds.append(Round(held, pieces(own, most), chunks))
+    return rounds
+
+
+def node_rows(rows: int, sizes: Sequence[int], index: int, unit: int) -> slice:
+    """The rows of a batch that the ranks of a node take, in units of so many."""
+    first, ranks = sum(sizes[:index]), sum(sizes)
+    parts = [share(rows, first + rank, ranks, unit) for rank in (0, sizes[index] - 1)]
+    return slice(parts[0].start, parts[1].stop)
+
+
+def blocks(layers: Sequence[tuple[int, int]], fixed: bool, ranks: int) -> list[list[tuple[int, slice]]]:
+    """For each rank of a node, its blocks: the number of a layer, and some of this layer's units.
+
+    layers: of each, how many units it has, and how many parameters a unit has. fixed: cut each layer into blocks of
+    about BLOCK_NUMBERS parameters, whatever the number of ranks; else each rank gets one run of all parameters.
+    """
+    total = sum(units * numbers for units, numbers in layers)
+    of_ranks: list[list[tuple[int, slice]]] = [[] for _ in range(ranks)]
+    before = 0  # parameters of the layers and blocks that have been given away
+    for number, (units, numbers) in enumerate(layers):
+        if fixed:
+            count = max(1, min(round(units * numbers / BLOCK_NUMBERS), units, MOST_BLOCKS))
+            borders = [units * block // count for block in range(count + 1)]
+        else:
+            at = [round((total * rank / ranks - before) / numbers) for rank in range(1, ranks)]
+            borders = [0, *(min(max(border, 0), units) for border in at), units]
+        for start, stop in itertools.pairwise(borders):
+            if start < stop:
+                middle = before + (start + stop) / 2 * numbers
+                of_ranks[min(math.floor(middle * ranks / total), ranks - 1)].append((number, slice(start, stop)))
+        before += units * numbers
+    return of_ranks
+
+
+def merged(runs: Sequence[slice]) -> list[slice]:
+    """The same numbers in fewer runs, in order, without empty ones."""
+    found: list[slice] = []
+    for run in sorted(runs, key=lambda run: run.start):
+        if found and found[-1].stop == run.start:
+            found[-1] = slice(found[-1].start, run.stop)
+        elif run.stop > run.start:
+            found.append(run)
+    return found

@@ -1,0 +1,124 @@
+"""Where a layer's factors lie: X and dY of the rows that a node holds, in memory that its ranks share."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ddp_numpy.base.buffers import RowBuffer
+from ddp_numpy.exchange.division import Round
+from ddp_numpy.nn import Array, Cut, Layer, Sequential, SoftmaxCrossEntropy
+
+Shapes = dict[str, tuple[tuple[int, ...], Any]]
+"""Of arrays, by name, their shape and dtype."""
+
+
+@dataclass(frozen=True)
+class CutLayer:
+    """A layer whose gradient is cut along its parameters, and the factors of the rows that its node holds."""
+
+    layer: Layer
+    place: slice
+    """Of its parameters, in the flat vector."""
+    numbers: int
+    """How many parameters a unit has."""
+    X: Array
+    dY: Array
+    X_writer: RowBuffer | None
+    """Where the layer before writes X; None: it is not known."""
+    dY_writer: RowBuffer | None
+    """The same for dY: of the layer behind, or the loss."""
+    is_first: bool
+    """Whether its X are the rows themselves, which each node has, and can read anew."""
+
+
+def factor_shapes(cuts: Mapping[Layer, Cut], rows: int, dtype: Any) -> Shapes:
+    """The memory of so many rows' factors."""
+    shapes: Shapes = {}
+    for layer, cut in cuts.items():
+        shapes[f"X of {layer.number}"] = (rows, *cut.X), dtype
+        shapes[f"dY of {layer.number}"] = (rows, *cut.dY), dtype
+    return shapes
+
+
+def cut_layers(
+    cuts: Mapping[Layer, Cut], memory: Mapping[str, Array], model: Sequential, loss: SoftmaxCrossEntropy
+) -> list[CutLayer]:
+    """These layers of a model, with memory as factor_shapes names it."""
+    places, layers = model.layer_slices(), model.layers
+    found = []
+    for layer, cut in cuts.items():
+        number, place = layers.index(layer), places[layer]
+        found.append(
+            CutLayer(
+                layer,
+                place,
+                (place.stop - place.start) // cut.units,
+                memory[f"X of {layer.number}"],
+                memory[f"dY of {layer.number}"],
+                layers[number - 1].outputs if number else None,
+                layers[number + 1].input_gradients if number + 1 < len(layers) else loss.gradients,
+                number == 0,
+            )
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class FactorPiece:
+    """Rows that this rank takes through the layers, and where their factors go."""
+
+    rows: slice
+    """Of the batch."""
+    micro_rows: int | None
+    """In shards of how many rows the layers get them; None: all at once."""
+    factors: list[tuple[Layer, Array, Array]]
+    """Of each layer, the memory of X and of dY, in the shape in which the layers fill it."""
+    lends: list[tuple[RowBuffer, Array]]
+    """What writes there of itself, if this memory is lent to it."""
+    X: Array | None
+    """Where the rows themselves are read to; None: to the reader's own memory, and copied then.
+
+    Copying is quicker than writing where others have read, for the reason that Mailbox gives.
+    """
+    features: int
+    """How many numbers the rows themselves have, if they are a factor."""
+    X_vectors: list[Array]
+    """The memory of all other X, each as a vector (n,)."""
+    dY_vectors: list[Array]
+    round: Round
+    closes: bool
+    """Whether it is the last of a round, and more rounds of the batch follow."""
+
+
+def factor_piece(
+    rows: slice, held: Round, micro_rows: int | None, cuts: list[CutLayer], direct: bool, closes: bool
+) -> FactorPiece:
+    """A piece of a round. A short micro-shard has room for the rows that fill it up.
+
+    direct: let the rows themselves be read to where they are a factor.
+    """
+    start, n = rows.start - held.rows.start, rows.stop - rows.start
+    shape = (n,) if micro_rows is None else (-(-n // micro_rows), micro_rows)
+    place = slice(start, start + math.prod(shape))
+    factors: list[tuple[Layer, Array, Array]] = []
+    lends: list[tuple[RowBuffer, Array]] = []
+    first: Array | None = None
+    for cut in cuts:
+        X, dY = (factor[place].reshape(*shape, *factor.shape[1:]) for factor in (cut.X, cut.dY))
+        factors.append((cut.layer, X, dY))
+        first = X if cut.is_first else first
+        writers = ((cut.X_writer, X), (cut.dY_writer, dY))
+        lends += [(writer, memory) for writer, memory in writers if writer is not None]
+    return FactorPiece(
+        rows,
+        micro_rows,
+        factors,
+        lends,
+        first if direct else None,
+        0 if first is None else first.size,
+        [X.reshape(-1) for _, X, _ in factors if X is not first],
+        [dY.reshape(-1) for _, _, dY in factors],
+        held,
+        closes,
+    )

@@ -1,0 +1,405 @@
+"""An allreduce whose reduction happens inside a matrix product: each rank the gradient of its own run of parameters.
+
+A layer's weight gradient dW = X^T dY is a sum over the rows of the batch. Here each rank writes the factors X and dY of
+its own rows where all ranks of its node see them. Then it makes, from the factors of all rows, the gradient of its own
+run of the parameters, and updates this run, which the others then copy. So no gradient is added up, and no update is
+made twice on a node.
+
+Between nodes there are two ways. Either the factors of all rows are gathered on every node: those of a small batch are
+fewer bytes than the gradient (sufficient factors: Xie et al., arXiv:1409.5705; Poseidon, arXiv:1706.03292). Or each
+node makes gradients from its own rows, and these are added over the nodes, run by run.
+
+To be reproducible, rows go through the layers in micro-shards, and a product has a shape that depends on network and
+batch alone: it makes one of fixed blocks of the parameters from the whole batch, or from one of fixed chunks of its
+rows, whose gradients add up exactly. Which rank makes which product then changes no bit. Larger products, of several
+micro-shards or blocks, take their place where a trial shows that they have the same bits: see trials.py.
+"""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.memory import memory_for
+from ddp_numpy.base.threads import blas
+from ddp_numpy.comm import Communicator, in_cache_lines
+from ddp_numpy.data import Reader, share
+from ddp_numpy.exchange.division import MOST_BLOCKS, Round, blocks, merged, node_rows
+from ddp_numpy.exchange.factor_memory import FactorPiece, Shapes, cut_layers, factor_shapes
+from ddp_numpy.exchange.gradients import (
+    FloatExchange,
+    GradientExchange,
+    GridExchange,
+    beyond_the_grid,
+    refuse_second_trainer,
+)
+from ddp_numpy.exchange.grid import sum_rows, sum_rows_exactly
+from ddp_numpy.exchange.mailbox import Mailbox
+from ddp_numpy.exchange.own_gradient import (
+    Block,
+    Chunks,
+    FloatChunks,
+    GridChunks,
+    OwnGradient,
+    Products,
+    run,
+    size,
+)
+from ddp_numpy.exchange.plans import Between, Plan, Plans, plan_rows
+from ddp_numpy.exchange.protocol import Piece, read_rows
+from ddp_numpy.exchange.tally import FloatTally, GridTally, Tally
+from ddp_numpy.exchange.trials import Trials
+from ddp_numpy.nn import Array, Cut, Layer, Sequential, SoftmaxCrossEntropy
+from ddp_numpy.optim import Optimizer
+
+_TRIALS = 5
+
+
+class FactorExchange:
+    """Gradients cut along parameters, of layers that can be cut: see Layer.cut. Those of the others are summed."""
+
+    tally: Tally
+    grads: Array
+    riders: Array
+    runs: Sequence[slice]
+    found: str | None = None
+
+    def __init__(self, *, reproducible: bool = True, micro_rows: int | None = None, between: Between = "auto") -> None:
+        """reproducible: the same bits on any number of ranks. micro_rows: rows of a micro-shard then.
+
+        between: what goes between nodes, "factors" or "slices" of gradients. "auto": for a reproducible exchange what
+        is fewer bytes, and else what is quicker in a short trial.
+        """
+        self.reproducible, self.micro_rows, self.between = reproducible, micro_rows, between
+        self.tally = GridTally() if reproducible else FloatTally()
+
+    def prepare(
+        self,
+        comm: Communicator,
+        model: Sequential,
+        loss: SoftmaxCrossEntropy,
+        optimizer: Optimizer,
+        batch_size: int,
+        riders: int,
+    ) -> None:
+        refuse_second_trainer(self, comm)
+        self._comm, self._model = comm, model
+        places = model.layer_slices()
+        cuts = {layer: cut for layer in places if (cut := layer.cut()) is not None}
+        self._rows = plan_rows(model, cuts, batch_size, comm.size, self.reproducible, self.micro_rows, self.between)
+        self.micro_rows = self._rows.micro
+        self._take_memory(optimizer, cuts, loss, riders)
+        self._rest = self._sum_rest([layer for layer in places if layer not in cuts], batch_size)
+        self._trials = Trials(model, loss, by_shards=self._rest is not None)
+        self._divide(whole=self._gathers(batch_size))
+
+    def _take_memory(
+        self, optimizer: Optimizer, cuts: Mapping[Layer, Cut], loss: SoftmaxCrossEntropy, riders: int
+    ) -> None:
+        """Make memory for what ranks write for others, and move the optimizer's state there, for rank 0 to save."""
+        model, ranks = self._model, self._comm.size
+        self._update_whole = not optimizer.elementwise
+        state = {
+            f"optimizer.{name}": array
+            for name, array in optimizer.state.items()
+            if array.shape == model.params.shape or self._update_whole
+        }
+        most_blocks = MOST_BLOCKS * len(cuts) + ranks
+        wanted: Shapes = {
+            "mailbox": (model.params.shape, model.dtype),
+            "grads": (model.params.shape if self._update_whole else (0,), model.dtype),
+            "riders": ((ranks, riders + 1), self.tally.dtype),
+            "totals": ((riders + 1,), self.tally.dtype),
+            "unfit": ((most_blocks,), np.bool_),
+            "norms": ((most_blocks + 1,), np.float64),
+            "sums": ((ranks if self._rows.alone else 0, model.params.size + most_blocks), np.int64),
+            **{name: (array.shape, array.dtype) for name, array in state.items()},
+        }
+        factors, first = factor_shapes(cuts, self._rows.held, model.dtype), f"X of {model.layers[0].number}"
+        private = {name for name in factors if self._rows.alone or (self._rows.read_anew and name == first)}
+        wanted |= {name: shape for name, shape in factors.items() if name not in private}
+        sizes = [math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in wanted.values()]
+        with memory_for(f"the factors of {self._rows.held:,} rows", sum(sizes)):
+            self._node = self._comm.node(sum(map(in_cache_lines, sizes)))
+            self._shared = {name: self._node.array(*wanted[name]) for name in wanted}
+            own = {name: np.zeros(*factors[name]) for name in private}
+        if self._node.rank == 0:
+            for name, array in state.items():
+                np.copyto(self._shared[name], array)
+        for name in optimizer.state:
+            optimizer.state[name] = self._shared.get(f"optimizer.{name}", optimizer.state[name])
+        self._cuts = cut_layers(cuts, self._shared | own, model, loss)
+        # One more travels along: how many ranks can't be sure that the gradient is finite.
+        self._riders = np.zeros(riders + 1, self.tally.dtype)
+        self.riders = self._riders[:-1]
+        self._squares, self._sure_below = (0.0, 0.0), float(np.finfo(model.dtype).max) / 1024 / ranks
+
+    def _sum_rest(self, layers: list[Layer], batch_size: int) -> GradientExchange | None:
+        """Have the gradients of layers that can't be cut summed; note where they lie in the flat vector, and there."""
+        places, start = self._model.layer_slices(), 0
+        self._rest_places: list[tuple[slice, slice]] = []
+        for layer in layers:
+            stop = start + places[layer].stop - places[layer].start
+            self._rest_places.append((places[layer], slice(start, stop)))
+            start = stop
+        if not layers:
+            return None
+        rest: GradientExchange = GridExchange(self.micro_rows) if self.reproducible else FloatExchange()
+        rest.prepare_layers(self._comm, self._model, layers, batch_size, riders=0)
+        return rest
+
+    def _gathers(self, batch_size: int) -> bool:
+        """Whether each node makes its gradient from the whole batch. Collective."""
+        may_gather = self._rows.may_gather
+        if len(self._node.sizes) == 1:
+            return may_gather if self.reproducible else self._rows.held == self._rows.batch
+        kernels = self._comm.broadcast(self._comm.gather(blas()[0])) or []
+        odd = next((rank for rank, kernel in enumerate(kernels) if kernel != kernels[0]), None)
+        if self.reproducible or self.between != "auto":
+            with self._comm.together():
+                if may_gather and odd is not None:
+                    raise InputError(
+                        f"rank {odd} multiplies with {kernels[odd]}, rank 0 with {kernels[0]}: nodes that gather "
+                        "factors would come apart; give all the same kernel (OPENBLAS_CORETYPE), or use "
+                        "--exchange gradients"
+                    )
+            return may_gather
+        whole = may_gather and odd is None and self._gathering_is_quicker(batch_size)
+        self.found = "factors" if whole else "slices"
+        return whole
+
+    def _gathering_is_quicker(self, batch_size: int) -> bool:
+        """Try both ways with what is in memory. Collective."""
+        seconds: dict[bool, list[float]] = {}
+        for whole in (True, False):
+            self._divide(whole)
+            plan, seconds[whole] = self._plans.of(batch_size, 0), []
+            for _ in range(_TRIALS):
+                self._comm.allreduce_(np.zeros(1))  # all begin together
+                start = time.perf_counter()
+                self._exchange(plan)
+                seconds[whole].append(time.perf_counter() - start)
+        return self._comm.broadcast(min(seconds[True]) < min(seconds[False]))
+
+    def _divide(self, whole: bool) -> None:
+        """Give each rank of the node its blocks, and begin anew. whole: each node makes the gradient of all rows."""
+        node, model, self._whole = self._node, self._model, whole
+        self._plans = Plans(node, self._rows, whole, self._cuts, self._trials, self._shared["riders"])
+        self._step = 0
+        self._reader: Reader | None = None
+        # Ranks without a partner on each node can't add slices with those of other nodes.
+        ranks = node.size if whole or len(node.sizes) == 1 else node.partners
+        layers = [((cut.place.stop - cut.place.start) // cut.numbers, cut.numbers) for cut in self._cuts]
+        # Nodes that make the same gradient, each for itself, are to make the same products, too.
+        fixed = self.reproducible or (whole and len(node.sizes) > 1)
+        of_ranks = [[(self._cuts[number], units) for number, units in own] for own in blocks(layers, fixed, ranks)]
+        of_ranks += [[] for _ in range(node.size - ranks)]
+        self._names = [f"layer {cut.layer.number} ({type(cut.layer).__name__})" for own in of_ranks for cut, _ in own]
+        before = [block for own in of_ranks[: node.rank] for block in own]
+        self._first_block, self._start = len(before), sum(map(size, before))
+        exact, riders = self.reproducible and not whole, len(self._riders)
+        vector = np.zeros(sum(math.prod(layer) for layer in layers) + riders, model.dtype)
+        products = Products(of_ranks[node.rank], self._trials)
+        self._own = OwnGradient(products, vector[self._start :], exact, riders)
+        firsts = [units for cut, units in of_ranks[node.rank] if cut.is_first]
+        self._features = model.layers[0].features(slice(firsts[0].start, firsts[-1].stop)) if firsts else slice(0)
+        if self._rows.alone:
+            products = Products([block for own in of_ranks for block in own], self._trials)
+            self._sums = self._shared["sums"][: node.size, : products.numbers + len(products.blocks)]
+            self._chunks: Chunks = GridChunks(products, self._sums[node.rank], model.dtype)
+        elif self._own.integers is not None:
+            memory = self._own.integers[: products.numbers + len(products.blocks)]
+            self._chunks = GridChunks(products, memory, model.dtype)
+        else:
+            self._chunks = FloatChunks(products, self._own.gradient)
+        runs = [self._runs(own, rank) for rank, own in enumerate(of_ranks)]
+        if self._update_whole:
+            self.grads, runs = self._shared["grads"], [[slice(0, model.params.size)], *([] for _ in runs[1:])]
+        elif self._rest is not None:
+            self.grads = np.zeros_like(model.params)
+        else:
+            self.grads = vector[: model.params.size]
+        # If the gradient is made elsewhere, it is copied.
+        self._copies = (
+            [(self.grads[run(block)], part) for block, part in zip(of_ranks[node.rank], self._own.parts(), strict=True)]
+            if self._update_whole or self._rest is not None
+            else []
+        )
+        if self._rest is None:
+            model.attach_grads(self.grads)
+        self.runs = runs[node.rank]
+        self._mailbox = Mailbox(node, self._shared["mailbox"], model.params, runs)
+
+    def _runs(self, own: Sequence[Block], rank: int) -> list[slice]:
+        """What a rank of the node updates: its blocks, and its share of the parameters that are summed."""
+        runs = [run(block) for block in own]
+        for place, _ in self._rest_places:
+            part = share(place.stop - place.start, rank, self._node.size)
+            runs.append(slice(place.start + part.start, place.start + part.stop))
+        return merged(runs)
+
+    def pieces(self, rows: int) -> Sequence[FactorPiece]:
+        self._step += 1
+        self._current = self._plans.of(rows, self._step)
+        return self._current.pieces
+
+    def read(self, reader: Reader, batch: Array, piece: Piece) -> tuple[Array, Array]:
+        assert isinstance(piece, FactorPiece)
+        self._reader, self._batch = reader, batch
+        for writer, memory in piece.lends:
+            writer.lend(memory)
+        return read_rows(reader, batch[piece.rows], piece.micro_rows, piece.X)
+
+    def add(self, piece: Piece) -> None:
+        assert isinstance(piece, FactorPiece)
+        for layer, X_memory, dY_memory in piece.factors:
+            X, dY = layer.factors()
+            if X is not X_memory:  # it was not written there of itself
+                np.copyto(X_memory, X)
+            if dY is not dY_memory:
+                np.copyto(dY_memory, dY)
+        for writer, _ in piece.lends:  # another rank may have this memory in the next step
+            writer.take_back()
+        if self._whole:
+            self._add_squares(piece)
+        if self._rest is not None:
+            self._rest.add(piece)
+        if piece.closes and self._rows.alone:
+            self._add_chunks(piece.round)
+        elif piece.closes:
+            self._read_missing(piece.round)
+            self._node.wait()
+            self._add_chunks(piece.round)
+            self._node.wait()
+
+    def _add_squares(self, piece: FactorPiece) -> None:
+        """Add up the squares of both factors: of the rows themselves, a bound."""
+        assert self._reader is not None
+        X, dY = self._squares
+        X += piece.features * self._reader.largest**2
+        for vector in piece.X_vectors:
+            X += float(np.dot(vector, vector))
+        for vector in piece.dY_vectors:
+            dY += float(np.dot(vector, vector))
+        self._squares = X, dY
+
+    def sum(self) -> None:
+        # No sum of products is larger than both factors' norms, multiplied (Cauchy-Schwarz). So if all ranks' squares
+        # are small enough, the gradient is finite, and nobody needs to look at it, and to wait for what others find.
+        X, dY = self._squares
+        self._riders[-1] = not (self._sure_below > X and dY < self._sure_below)
+        self._squares = 0.0, 0.0
+        self._shared["riders"][self._current.place] = self._riders
+        self._exchange(self._current)
+        for to, part in self._copies:
+            np.copyto(to, part)
+        if self._rest is not None:
+            self._rest.sum()
+            for place, there in self._rest_places:
+                np.copyto(self.grads[place], self._rest.grads[there])
+        if self._update_whole:
+            self._node.wait()
+
+    def _exchange(self, plan: Plan) -> None:
+        """From the factors of the node's rows, or of those of its last round, to this rank's run of the gradient."""
+        node, own = self._node, self._own
+        if self._rows.alone:
+            self._add_chunks(plan.rounds[-1])
+            self._chunks.close()
+            node.wait()
+            own.take(self._sums, self._start, self._sums.shape[1] - len(self._names) + self._first_block)
+        else:
+            self._read_missing(plan.rounds[-1])
+            node.wait()
+            if plan.gathering is not None:
+                plan.gathering.run()
+                node.wait()
+            self._add_chunks(plan.rounds[-1])
+            self._chunks.close()
+        all_riders = self._shared["riders"]
+        if self._whole or len(node.sizes) == 1:
+            np.add.reduce(all_riders, axis=0, out=self._riders)
+        else:
+            np.add.reduce(all_riders[node.first : node.first + node.size], axis=0, out=own.riders)
+            own.sum_nodes(node)
+            if node.rank == 0:
+                self._shared["totals"][...] = own.riders
+            node.wait()
+            self._riders[...] = self._shared["totals"]
+        if self._rows.chunk is not None:
+            own.finish(-(-plan.rows // self._rows.chunk))
+
+    def _add_chunks(self, held: Round) -> None:
+        for chunk in held.chunks:
+            self._chunks.add(slice(chunk.start - held.rows.start, chunk.stop - held.rows.start))
+
+    def _read_missing(self, held: Round) -> None:
+        """Read of other ranks' rows what this rank's products are made of, and nobody writes for it."""
+        gathers = self._whole and len(self._node.sizes) > 1
+        if self._reader is None or not (gathers or self._rows.read_anew):  # there is no reader while ways are tried
+            return
+        own, features = slice(held.pieces[0].start, held.pieces[-1].stop), self._features
+        if not self._rows.read_anew:
+            # Nodes don't send each other the rows themselves. A node's ranks share the reading of them.
+            own, features = node_rows(held.rows.stop, self._node.sizes, self._node.index, self._rows.unit), slice(None)
+        for cut in self._cuts[:1] if self._cuts and self._cuts[0].is_first else []:
+            for rows in (slice(held.rows.start, own.start), slice(own.stop, held.rows.stop)):
+                if not self._rows.read_anew:
+                    part = share(rows.stop - rows.start, self._node.rank, self._node.size)
+                    rows = slice(rows.start + part.start, rows.start + part.stop)
+                place = slice(rows.start - held.rows.start, rows.stop - held.rows.start)
+                self._reader.read_features(self._batch[rows], features, cut.X[place, features])
+
+    def not_finite(self, loss: float) -> str | None:
+        if not math.isfinite(loss):
+            return beyond_the_grid("the loss") if self.reproducible else "the loss is not a finite number"
+        if self._rest is not None and (found := self._rest.not_finite(loss)):
+            return found
+        if self._whole and not self._riders[-1]:
+            return None
+        unfit = self._shared["unfit"]
+        unfit[self._first_block : self._first_block + len(self._own.places)] = self._own.unfit()
+        self._node.wait()
+        if not unfit.any():
+            return None
+        name = f"the gradient of {self._names[int(np.argmax(unfit))]}"
+        return f"{name} is not a finite number" if self._whole or not self.reproducible else beyond_the_grid(name)
+
+    def norm(self) -> float:
+        norms = self._shared["norms"]
+        for number, part in enumerate(self._own.parts(), self._first_block):
+            exact = part.astype(np.float64)
+            norms[number] = np.dot(exact, exact)
+        if self._rest is not None and self._node.rank == 0:
+            rest = self._rest.grads.astype(np.float64)
+            norms[-1] = np.dot(rest, rest)
+        self._node.wait()
+        norm = np.array([math.sqrt(sum(norms.tolist()))])
+        if len(self._node.sizes) > 1:
+            self._comm.broadcast_(norm)  # another kind of CPU may have added up in another order
+        return float(norm[0])
+
+    def publish(self) -> None:
+        self._mailbox.exchange()
+
+    def broadcast_(self, x: Array) -> None:
+        if any(x is array for array in self._shared.values()):
+            self._node.broadcast_(x)
+        else:
+            self._comm.broadcast_(x)
+
+    def sum_rows(self, partial: Array) -> Array:
+        return sum_rows_exactly(self._comm, partial) if self.reproducible else sum_rows(self._comm, partial)
+
+    def __str__(self) -> str:
+        nodes = len(self._node.sizes)
+        if self._comm.size == 1:
+            way = "none"
+        elif nodes == 1:
+            way = "factors in shared memory"
+        else:
+            who = f"{nodes} nodes" if max(self._node.sizes) > 1 else f"{nodes} ranks"
+            way = f"factors, gathered on {who}" if self._whole else f"slices of gradients, summed between {who}"
+        return f"{way}; reproducible, in micro-shards of {self.micro_rows} rows" if self.reproducible else way

@@ -1,0 +1,44 @@
+"""Brings the factors of a batch's rows to all nodes, in one message from each node."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ddp_numpy.comm import Node
+from ddp_numpy.nn import Array
+
+Parts = Sequence[tuple[Array, Sequence[slice]]]
+"""Arrays, and of each which of its rows each node has written."""
+
+
+class Gathering:
+    """Of these rows of these arrays: each node's rows come to all nodes."""
+
+    def __init__(self, node: Node, parts: Parts) -> None:
+        self._node = node
+        counts = [sum(array[rows[n]].nbytes for array, rows in parts) for n in range(len(node.sizes))]
+        self._counts = counts
+        # The message of a node is a copy: the rows of each array lie in one piece, and those of several arrays don't.
+        self._buffer = np.empty(sum(counts) if node.rank == 0 else 0, np.uint8)
+        self._moves: list[list[tuple[Array, Array]]] = []
+        start = 0
+        for number in range(len(counts)):
+            moves = []
+            for array, rows in parts:
+                mine = array[rows[number]]
+                if node.rank == 0:
+                    message = self._buffer[start : start + mine.nbytes].view(array.dtype).reshape(mine.shape)
+                    moves.append((mine, message))
+                start += mine.nbytes
+            self._moves.append(moves)
+
+    def run(self) -> None:
+        """Collective. The node's ranks have written their rows, and have to wait for each other behind it."""
+        node = self._node
+        for rows, message in self._moves[node.index]:
+            np.copyto(message, rows)
+        node.gather_(self._buffer, self._counts)
+        for number, moves in enumerate(self._moves):
+            if number != node.index:
+                for rows, message in moves:
+                    np.copyto(rows, message)

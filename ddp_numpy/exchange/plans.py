@@ -1,0 +1,165 @@
+"""What a rank does with a batch of so many rows: planned once, and done in each step."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ddp_numpy.comm import Node
+from ddp_numpy.exchange.division import (
+    ROUND_ROWS,
+    SHARED_ROWS,
+    Alone,
+    Round,
+    by_nodes,
+    chunk_rows,
+    node_rows,
+    whole_batch,
+)
+from ddp_numpy.exchange.factor_memory import CutLayer, FactorPiece, factor_piece
+from ddp_numpy.exchange.gathering import Gathering
+from ddp_numpy.exchange.gradients import default_micro_rows
+from ddp_numpy.exchange.protocol import PIECE_ROWS
+from ddp_numpy.exchange.trials import Trials
+from ddp_numpy.nn import Array, Cut, Layer, Sequential
+
+Between = Literal["auto", "factors", "slices"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How many rows there are of everything."""
+
+    batch: int
+    """In whole micro-shards, if there are any."""
+    micro: int | None
+    """Of a micro-shard; None: there are none."""
+    piece: int | None
+    """That a rank takes through the layers at a time; None: all that it has."""
+    chunk: int | None
+    """Whose gradient is rounded, where chunks are added up; None: it never is."""
+    held: int
+    """Whose factors a node holds at the same time."""
+    may_gather: bool
+    """Whether nodes may gather the factors of all, as far as settings, network and batch decide it."""
+    alone: bool
+    """Whether each rank makes the gradient of all parameters from chunks that are its own."""
+
+    @property
+    def unit(self) -> int:
+        """Rows that one rank takes together."""
+        return self.micro or 1
+
+    @property
+    def read_anew(self) -> bool:
+        """Whether each rank reads of the rows themselves what it needs, rather than have them written for it."""
+        return self.held > SHARED_ROWS
+
+
+def plan_rows(
+    model: Sequential,
+    cuts: Mapping[Layer, Cut],
+    batch_size: int,
+    ranks: int,
+    reproducible: bool,
+    micro_rows: int | None,
+    between: Between,
+) -> Rows:
+    """For batches of so many rows, and layers that are cut like this."""
+    micro = micro_rows or default_micro_rows(batch_size) if reproducible else None
+    unit = micro or 1
+    chunk = chunk_rows(batch_size, unit) if reproducible else None
+    batch, places = -(-batch_size // unit) * unit, model.layer_slices()
+    moved = sum(math.prod(cut.X) * (layer is not model.layers[0]) + math.prod(cut.dY) for layer, cut in cuts.items())
+    numbers = sum(places[layer].stop - places[layer].start for layer in cuts)
+    # Twice the bytes are worth a trial: a sum moves each number out and back.
+    few = bool(batch_size * moved <= numbers * (1 if reproducible else 2))
+    may_gather = few if between == "auto" else between == "factors"
+    holds_batch = may_gather or model.joins_rows
+    alone = chunk is not None and not holds_batch and 1 < ranks <= -(-batch_size // chunk)
+    if holds_batch:
+        held = batch
+    elif chunk is not None and (alone or ranks == 1):
+        held = min(chunk, batch)  # nobody waits at the end of a round, and less memory stays in the cache
+    else:
+        held = min(ROUND_ROWS // (chunk or 1) * (chunk or 1), batch)
+    piece = None if model.joins_rows else max(1, PIECE_ROWS // unit) * unit
+    return Rows(batch, micro, piece, chunk, held, may_gather, alone)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What this rank does with a batch of so many rows."""
+
+    rows: int
+    place: int
+    """Of this rank's rows, among those of all ranks."""
+    rounds: list[Round]
+    pieces: list[FactorPiece]
+    gathering: Gathering | None
+
+
+class Plans:
+    """The plans of a rank. Each is made when it is first asked for."""
+
+    def __init__(
+        self,
+        node: Node,
+        rows: Rows,
+        whole: bool,
+        cuts: list[CutLayer],
+        trials: Trials,
+        riders: Array,
+    ) -> None:
+        """whole: each node makes the gradient of the whole batch. riders: an array with a row of each rank."""
+        self._node, self._rows, self._whole = node, rows, whole
+        self._cuts, self._trials, self._riders = cuts, trials, riders
+        self._made: dict[tuple[int, int], Plan] = {}
+
+    def of(self, rows: int, step: int) -> Plan:
+        """For a batch of so many rows.
+
+        The ranks of a node take turns with the rows from step to step, for the reason that Mailbox gives.
+        """
+        key = rows, (self._node.rank + step) % self._node.size
+        if key not in self._made:
+            self._made[key] = self._make(*key)
+        return self._made[key]
+
+    def _make(self, rows: int, turn: int) -> Plan:
+        node, own, gathering = self._node, self._rows, None
+        if self._whole:
+            rounds = [whole_batch(rows, node, turn, own.unit, own.piece)]
+            if len(node.sizes) > 1:
+                gathering = self._gathering(rows)
+        else:
+            team = Alone(node.first + turn, sum(node.sizes)) if own.alone else node
+            rounds = by_nodes(rows, team, 0 if own.alone else turn, own.unit, own.piece, own.chunk, own.held)
+        direct = node.size == 1 or own.alone or own.read_anew
+        pieces = [
+            factor_piece(
+                part,
+                held,
+                self._micro_rows(part.stop - part.start),
+                self._cuts,
+                direct,
+                closes=part is held.pieces[-1] and held is not rounds[-1],
+            )
+            for held in rounds
+            for part in held.pieces
+        ]
+        return Plan(rows, node.first + turn, rounds, pieces, gathering)
+
+    def _micro_rows(self, rows: int) -> int | None:
+        """In shards of how many rows the layers get a piece of so many."""
+        micro = self._rows.micro
+        return None if micro is None or self._trials.in_one(rows, micro) else micro
+
+    def _gathering(self, rows: int) -> Gathering:
+        sizes = self._node.sizes
+        ranks = [slice(sum(sizes[:index]), sum(sizes[: index + 1])) for index in range(len(sizes))]
+        of_nodes = [node_rows(rows, sizes, index, self._rows.unit) for index in range(len(sizes))]
+        parts: list[tuple[Array, Sequence[slice]]] = [(self._riders, ranks)]
+        for cut in self._cuts:
+            parts += [(factor, of_nodes) for factor in ((cut.dY,) if cut.is_first else (cut.X, cut.dY))]
+        return Gathering(self._node, parts)

@@ -1,0 +1,53 @@
+"""python exchanges.py OUT COMM: train small networks with each exchange, on all ranks. Rank 0 writes weights to OUT.
+
+The batches are such that each node makes the gradient of the whole batch, or of chunks that one rank has, or all of its
+ranks, in one round or in several.
+"""
+
+import sys
+
+import numpy as np
+from adaptive import Adaptive
+from tables import classified_rows
+
+from ddp_numpy import SGD, Dataset, Dense, FactorExchange, FloatExchange, GridExchange, ReLU, Sequential, Trainer, world
+
+EXCHANGES = {
+    "factors": lambda: FactorExchange(reproducible=False, between="factors"),
+    "slices": lambda: FactorExchange(reproducible=False, between="slices"),
+    "auto": lambda: FactorExchange(reproducible=False),
+    "factors, reproducible": lambda: FactorExchange(between="factors"),
+    "slices, reproducible": lambda: FactorExchange(between="slices"),
+    "auto, reproducible": lambda: FactorExchange(),
+    "gradients": FloatExchange,
+    "gradients, reproducible": GridExchange,
+}
+
+
+class Uncut(Dense):
+    """A layer of which only the whole gradient can be made."""
+
+    def cut(self):  # type: ignore[no-untyped-def, override]
+        return None
+
+
+if __name__ == "__main__":
+    comm = world(sys.argv[2])  # type: ignore[arg-type]
+    found = {}
+    for rows, batch in ((203, 64), (203, 7), (1300, 600), (5000, 4500)):
+        X, y = classified_rows(rows, features=30)
+        data = Dataset(X, y, classes=4, divisor=255.0)
+        for name, exchange in EXCHANGES.items():
+            for kind, layer, optimizer in (
+                ("plain", Dense, lambda: SGD(0.1)),
+                ("momentum", Dense, lambda: SGD(0.1, 0.9)),
+                ("uncut", Uncut, lambda: SGD(0.1, 0.9)),
+                ("whole", Dense, Adaptive),
+            ):
+                model = Sequential(Dense(20), ReLU(), layer(12), ReLU(), Dense(4), dtype=np.float64)
+                clip_norm = 0.1 if kind == "momentum" else None
+                trainer = Trainer(model, optimizer(), comm, batch_size=batch, exchange=exchange(), clip_norm=clip_norm)
+                trainer.train(data, data, 2)
+                found[f"{name}; {batch}; {kind}"] = model.params.copy()
+    if comm.rank == 0:
+        np.savez(sys.argv[1], **found)
