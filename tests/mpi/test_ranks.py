@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +145,21 @@ def test_clipped_gradients_are_the_same_on_different_cpus(sums: tuple[str, ...],
     job = run_job(2, HERE / "other_kernels.py", *options, *sums, cwd=tmp_path)
     assert job.status == 0, job.err
     assert "(Haswell)" in job.out, "the kernel was chosen"
+
+
+def test_ranks_that_would_come_apart_with_other_kernels_are_refused(table: Path, tmp_path: Path) -> None:
+    if "OpenBLAS" not in describe_blas() or platform.machine() != "x86_64":
+        pytest.skip("only OpenBLAS can be told to take another CPU's kernel")
+    options = ("--data", table, "--comm", "allreduce", "--exchange", "factors")
+    job = run_job(2, HERE / "other_kernels.py", *options, cwd=tmp_path)
+    assert (job.status, len(job.error_lines)) == (2, 1)
+    assert re.fullmatch(
+        r"error: rank 1 multiplies with OpenBLAS \S+ \(Nehalem\), rank 0 with OpenBLAS \S+ \(Haswell\): nodes that "
+        r"gather factors would come apart; give all the same kernel \(OPENBLAS_CORETYPE\), or use --exchange gradients",
+        job.error_lines[0],
+    ), job.err
+    gradients = run_job(2, HERE / "other_kernels.py", *options[:-1], "gradients", "--epochs", "1", cwd=tmp_path)
+    assert gradients.status == 0, gradients.err
 
 
 def test_more_ranks_than_rows_is_a_warning(tmp_path: Path) -> None:
