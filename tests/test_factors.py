@@ -88,6 +88,14 @@ def test_a_trial_finds_that_other_shapes_have_other_bits() -> None:
     assert not params.any()
 
 
+def test_what_is_left_over_behind_whole_tiles_is_not_tried() -> None:
+    """Few sums would show the difference there, and a trial might miss it."""
+    model = Sequential(Dense(8), Dense(4))
+    model.build((30,))
+    trials = Trials(model, SoftmaxCrossEntropy(4, model.dtype), by_shards=False)
+    assert not any(trials.in_one(*rows) for rows in ((50, 16), (0, 16), (60, 20)))
+
+
 def test_a_network_whose_bits_depend_on_shapes_is_trained_in_micro_shards() -> None:
     seen = set()
 

@@ -1,16 +1,20 @@
 """Whether a large matrix product has the same bits as several smaller ones: tried, not assumed.
 
 In which order a product adds up its terms depends on its shape, and on the library and the processor, but not on the
-numbers. Another order rounds another way. So if products of random numbers, in both shapes, have the same bits
-everywhere, the same is true of all numbers. With OpenBLAS a row of a product mostly does not depend on how many rows
-there are, and packing a matrix once is quicker than packing it for each micro-shard.
+numbers. Another order rounds most sums another way, though not each. So if many products of random numbers, in both
+shapes, have the same bits everywhere, the order is the same, for all numbers. With OpenBLAS it is, for whole tiles of
+rows: those that are left over behind the last tile are added in another way. So only whole tiles are tried at all, as
+then many sums would show a difference: a sum of a few terms, such as the loss has, shows it in one of several draws.
 """
 
 import numpy as np
 
 from ddp_numpy.nn import EVALUATION, Array, Layer, Sequential, SoftmaxCrossEntropy
 
-_DRAWS = 2
+_TILE_ROWS = 16  # what libraries take at a time is this, or a part of it
+_DRAWS = 4
+_LOSS_DRAWS = 64
+_SUMS = 256  # so many at least that a border between two blocks could change
 
 
 class Trials:
@@ -26,7 +30,8 @@ class Trials:
         """Whether so many rows may go through all layers, forward and backward, together rather than in shards."""
         key = (rows, micro_rows)
         if key not in self._answers:
-            self._answers[key] = not self._by_shards and rows > 0 and self._try_rows(rows, micro_rows)
+            whole_tiles = rows > 0 and rows % micro_rows == 0 and micro_rows % _TILE_ROWS == 0
+            self._answers[key] = not self._by_shards and whole_tiles and self._try_rows(rows, micro_rows)
         return self._answers[key]
 
     def as_one_block(self, layer: Layer, first: slice, second: slice, rows: int) -> bool:
@@ -38,21 +43,26 @@ class Trials:
 
     def _try_rows(self, rows: int, micro_rows: int) -> bool:
         model, params = self._model, self._model.params
-        shards = -(-rows // micro_rows)
-        same = True
+        shape, classes = (rows // micro_rows, micro_rows), model.output_shape[0]
+        rng, same = np.random.default_rng(0), True
         try:
-            for draw in range(_DRAWS):
-                rng = np.random.default_rng(draw)
+            for _ in range(_DRAWS):
                 # The model's own may be zeros. Larger ones would overflow in deep networks, and that shows nothing.
                 model.attach_params((0.1 * rng.standard_normal(params.size)).astype(params.dtype))
-                X = rng.standard_normal((shards * micro_rows, *(model.input_shape or ()))).astype(params.dtype)
-                y = rng.integers(0, model.output_shape[0], len(X))
-                together = self._results(X[:rows], y[:rows])
-                apart = self._results(X.reshape(shards, micro_rows, *X.shape[1:]), y)
-                same &= all(_same_bits(a, b[:rows]) for a, b in zip(together, apart, strict=True))
-                same &= all(bool(np.isfinite(a).all()) for a in together)
+                X = rng.standard_normal((rows, *(model.input_shape or ()))).astype(params.dtype)
+                y = rng.integers(0, classes, rows)
+                together, apart = self._results(X, y), self._results(X.reshape(*shape, *X.shape[1:]), y)
+                same &= all(
+                    _same_bits(a, b) and bool(np.isfinite(a).all()) for a, b in zip(together, apart, strict=True)
+                )
         finally:
             model.attach_params(params)
+        for _ in range(_LOSS_DRAWS):
+            logits, y = rng.standard_normal((rows, classes)).astype(params.dtype), rng.integers(0, classes, rows)
+            losses = self._loss.forward(logits, y)[0].copy()
+            gradient = self._loss.backward(global_rows=1).copy()
+            same &= _same_bits(losses, self._loss.forward(logits.reshape(*shape, classes), y)[0])
+            same &= _same_bits(gradient, self._loss.backward(global_rows=1))
         return same
 
     def _results(self, X: Array, y: Array) -> list[Array]:
@@ -68,15 +78,18 @@ class Trials:
         cut = layer.cut()
         assert cut is not None
         rng, dtype = np.random.default_rng(0), self._model.dtype
-        X, dY = (rng.standard_normal((rows, *shape)).astype(dtype) for shape in (cut.X, cut.dY))
         numbers = self._model.layer_slices()[layer]
         unit = (numbers.stop - numbers.start) // cut.units
         one, border = np.empty((second.stop - first.start) * unit, dtype), (first.stop - first.start) * unit
         two = np.empty_like(one)
-        layer.write_units(slice(first.start, second.stop), X, dY, one)
-        layer.write_units(first, X, dY, two[:border])
-        layer.write_units(second, X, dY, two[border:])
-        return _same_bits(one, two)
+        for _ in range(_DRAWS + _SUMS // unit):
+            X, dY = (rng.standard_normal((rows, *shape)).astype(dtype) for shape in (cut.X, cut.dY))
+            layer.write_units(slice(first.start, second.stop), X, dY, one)
+            layer.write_units(first, X, dY, two[:border])
+            layer.write_units(second, X, dY, two[border:])
+            if not _same_bits(one, two):
+                return False
+        return True
 
 
 def _same_bits(a: Array, b: Array) -> bool:
