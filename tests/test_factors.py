@@ -83,7 +83,7 @@ def test_a_trial_finds_that_other_shapes_have_other_bits() -> None:
     params = model.params
     trials = Trials(model, SoftmaxCrossEntropy(4, model.dtype), by_shards=False)
     assert not trials.in_one(64, 16)
-    assert not trials.as_one_block(model.layers[0], slice(0, 10), slice(10, 21), 64)
+    assert not trials.as_one_block(model.layers[0], [slice(0, 10), slice(10, 21)], 64)
     assert model.params is params, "the trial used others"
     assert not params.any()
 

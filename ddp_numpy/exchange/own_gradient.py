@@ -1,5 +1,6 @@
 """A rank's part of the gradient, as products of factors: made chunk by chunk, added up, and looked at."""
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -61,16 +62,17 @@ class Products:
         return self._merged[n]
 
     def _merge(self, rows: int) -> list[Product]:
-        """The blocks, neighbours as one if that changes no bit of products of so many rows."""
-        merged: list[Product] = []
-        for (cut, units), place in zip(self.blocks, self.places, strict=True):
-            last = merged[-1] if merged and merged[-1].cut is cut else None
-            if last is not None and self._trials.as_one_block(cut.layer, last.units, units, rows):
-                both = slice(last.units.start, units.stop)
-                merged[-1] = Product(cut, both, slice(last.place.start, place.stop))
-            else:
-                merged.append(Product(cut, units, place))
-        return merged
+        """The blocks; those of a layer as one if that changes no bit of products of so many rows."""
+        found: list[Product] = []
+        products = map(Product, (cut for cut, _ in self.blocks), (units for _, units in self.blocks), self.places)
+        for _, group in itertools.groupby(products, lambda product: id(product.cut)):
+            own = list(group)
+            cut, units = own[0].cut, [product.units for product in own]
+            if self._trials.as_one_block(cut.layer, units, rows):
+                place = slice(own[0].place.start, own[-1].place.stop)
+                own = [Product(cut, slice(units[0].start, units[-1].stop), place)]
+            found += own
+        return found
 
 
 class Chunks(Protocol):
@@ -171,10 +173,14 @@ class OwnGradient:
 
     def unfit(self) -> Array:
         """For each block (blocks,), whether a number of it could not be summed, or is not finite."""
-        n, no_part = self.gradient.size, np.zeros(self._blocks, np.bool_)
-        if self.integers is None:
-            return (
-                no_part if np.isfinite(self.gradient).all() else ~np.array([np.isfinite(p).all() for p in self.parts()])
-            )
-        beyond = self.integers[n : n + self._blocks] > 0
-        return beyond if fits(self.gradient) else beyond | ~np.array([fits(part) for part in self.parts()])
+        n, fine = self.gradient.size, np.ones(self._blocks, np.bool_)
+        if self.integers is not None:
+            fine = self.integers[n : n + self._blocks] == 0
+        of_one = _is_finite if self.integers is None else fits
+        if not of_one(self.gradient):  # the usual case is one look at all
+            fine &= [of_one(part) for part in self.parts()]
+        return ~fine
+
+
+def _is_finite(x: Array) -> bool:
+    return bool(np.isfinite(x).all())

@@ -34,11 +34,11 @@ class Trials:
             self._answers[key] = not self._by_shards and whole_tiles and self._try_rows(rows, micro_rows)
         return self._answers[key]
 
-    def as_one_block(self, layer: Layer, first: slice, second: slice, rows: int) -> bool:
-        """Whether two neighbouring runs of a layer's units may be one, in a product of so many rows."""
-        key = (layer, first.start, first.stop, second.stop, rows)
+    def as_one_block(self, layer: Layer, blocks: list[slice], rows: int) -> bool:
+        """Whether neighbouring runs of a layer's units may be one, in a product of so many rows."""
+        key = (layer, *((block.start, block.stop) for block in blocks), rows)
         if key not in self._answers:
-            self._answers[key] = self._try_units(layer, first, second, rows)
+            self._answers[key] = len(blocks) > 1 and self._try_units(layer, blocks, rows)
         return self._answers[key]
 
     def _try_rows(self, rows: int, micro_rows: int) -> bool:
@@ -74,20 +74,18 @@ class Trials:
             found += [factor.reshape(len(y), -1).copy() for factor in layer.factors()]
         return found
 
-    def _try_units(self, layer: Layer, first: slice, second: slice, rows: int) -> bool:
-        cut = layer.cut()
+    def _try_units(self, layer: Layer, blocks: list[slice], rows: int) -> bool:
+        cut, place = layer.cut(), self._model.layer_slices()[layer]
         assert cut is not None
-        rng, dtype = np.random.default_rng(0), self._model.dtype
-        numbers = self._model.layer_slices()[layer]
-        unit = (numbers.stop - numbers.start) // cut.units
-        one, border = np.empty((second.stop - first.start) * unit, dtype), (first.stop - first.start) * unit
-        two = np.empty_like(one)
+        rng, dtype, unit = np.random.default_rng(0), self._model.dtype, (place.stop - place.start) // cut.units
+        first, stop = blocks[0].start, blocks[-1].stop
+        together, apart = np.empty((2, (stop - first) * unit), dtype)
         for _ in range(_DRAWS + _SUMS // unit):
             X, dY = (rng.standard_normal((rows, *shape)).astype(dtype) for shape in (cut.X, cut.dY))
-            layer.write_units(slice(first.start, second.stop), X, dY, one)
-            layer.write_units(first, X, dY, two[:border])
-            layer.write_units(second, X, dY, two[border:])
-            if not _same_bits(one, two):
+            layer.write_units(slice(first, stop), X, dY, together)
+            for block in blocks:
+                layer.write_units(block, X, dY, apart[(block.start - first) * unit : (block.stop - first) * unit])
+            if not _same_bits(together, apart):
                 return False
         return True
 
