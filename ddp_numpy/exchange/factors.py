@@ -37,18 +37,10 @@ from ddp_numpy.exchange.gradients import (
 )
 from ddp_numpy.exchange.grid import sum_rows, sum_rows_exactly
 from ddp_numpy.exchange.mailbox import Mailbox
-from ddp_numpy.exchange.own_gradient import (
-    Block,
-    Chunks,
-    FloatChunks,
-    GridChunks,
-    OwnGradient,
-    Products,
-    run,
-    size,
-)
+from ddp_numpy.exchange.own_gradient import Block, Chunks, FloatChunks, GridChunks, OwnGradient, Products, run, size
 from ddp_numpy.exchange.plans import Between, Plan, Plans, plan_rows
 from ddp_numpy.exchange.protocol import Piece, read_rows
+from ddp_numpy.exchange.rest import Rest
 from ddp_numpy.exchange.tally import FloatTally, GridTally, Tally
 from ddp_numpy.exchange.trials import Trials
 from ddp_numpy.nn import Array, Cut, Layer, Sequential, SoftmaxCrossEntropy
@@ -131,24 +123,18 @@ class FactorExchange:
         for name in optimizer.state:
             optimizer.state[name] = self._shared.get(f"optimizer.{name}", optimizer.state[name])
         self._cuts = cut_layers(cuts, self._shared | own, model, loss)
-        # One more travels along: how many ranks can't be sure that the gradient is finite.
+        # One more number travels along: how many ranks can't be sure that the gradient is finite.
         self._riders = np.zeros(riders + 1, self.tally.dtype)
         self.riders = self._riders[:-1]
         self._squares, self._sure_below = (0.0, 0.0), float(np.finfo(model.dtype).max) / 1024 / ranks
 
-    def _sum_rest(self, layers: list[Layer], batch_size: int) -> GradientExchange | None:
-        """Have the gradients of layers that can't be cut summed; note where they lie in the flat vector, and there."""
-        places, start = self._model.layer_slices(), 0
-        self._rest_places: list[tuple[slice, slice]] = []
-        for layer in layers:
-            stop = start + places[layer].stop - places[layer].start
-            self._rest_places.append((places[layer], slice(start, stop)))
-            start = stop
+    def _sum_rest(self, layers: list[Layer], batch_size: int) -> Rest | None:
+        """Have the gradients of layers that can't be cut summed; None if there are none."""
         if not layers:
             return None
-        rest: GradientExchange = GridExchange(self.micro_rows) if self.reproducible else FloatExchange()
-        rest.prepare_layers(self._comm, self._model, layers, batch_size, riders=0)
-        return rest
+        exchange: GradientExchange = GridExchange(self.micro_rows) if self.reproducible else FloatExchange()
+        exchange.prepare_layers(self._comm, self._model, layers, batch_size, riders=0)
+        return Rest(self._model, layers, exchange)
 
     def _gathers(self, batch_size: int) -> bool:
         """Whether each node makes its gradient from the whole batch. Collective."""
@@ -235,9 +221,8 @@ class FactorExchange:
     def _runs(self, own: Sequence[Block], rank: int) -> list[slice]:
         """What a rank of the node updates: its blocks, and its share of the parameters that are summed."""
         runs = [run(block) for block in own]
-        for place, _ in self._rest_places:
-            part = share(place.stop - place.start, rank, self._node.size)
-            runs.append(slice(place.start + part.start, place.start + part.stop))
+        if self._rest is not None:
+            runs += self._rest.runs(rank, self._node.size)
         return merged(runs)
 
     def pieces(self, rows: int) -> Sequence[FactorPiece]:
@@ -275,7 +260,7 @@ class FactorExchange:
             self._node.wait()
 
     def _add_squares(self, piece: FactorPiece) -> None:
-        """Add up the squares of both factors: of the rows themselves, a bound."""
+        """Add up the squares of both factors; of the input rows, a bound."""
         assert self._reader is not None
         X, dY = self._squares
         X += piece.features * self._reader.largest**2
@@ -288,17 +273,14 @@ class FactorExchange:
     def sum(self) -> None:
         # No sum of products is larger than both factors' norms, multiplied (Cauchy-Schwarz). So if all ranks' squares
         # are small enough, the gradient is finite, and nobody needs to look at it, and to wait for what others find.
-        X, dY = self._squares
-        self._riders[-1] = not (self._sure_below > X and dY < self._sure_below)
+        self._riders[-1] = not sum(self._squares) < self._sure_below  # true, too, if it is not a number
         self._squares = 0.0, 0.0
         self._shared["riders"][self._current.place] = self._riders
         self._exchange(self._current)
         for to, part in self._copies:
             np.copyto(to, part)
         if self._rest is not None:
-            self._rest.sum()
-            for place, there in self._rest_places:
-                np.copyto(self.grads[place], self._rest.grads[there])
+            self._rest.sum(self.grads)
         if self._update_whole:
             self._node.wait()
 
@@ -336,21 +318,23 @@ class FactorExchange:
             self._chunks.add(slice(chunk.start - held.rows.start, chunk.stop - held.rows.start))
 
     def _read_missing(self, held: Round) -> None:
-        """Read of other ranks' rows what this rank's products are made of, and nobody writes for it."""
-        gathers = self._whole and len(self._node.sizes) > 1
-        if self._reader is None or not (gathers or self._rows.read_anew):  # there is no reader while ways are tried
+        """Read input rows that this rank has not taken: those that it needs, and nobody writes for it."""
+        if self._reader is None or not self._cuts or not self._cuts[0].is_first:  # no reader while both ways are tried
             return
-        own, features = slice(held.pieces[0].start, held.pieces[-1].stop), self._features
-        if not self._rows.read_anew:
-            # Nodes don't send each other the rows themselves. A node's ranks share the reading of them.
-            own, features = node_rows(held.rows.stop, self._node.sizes, self._node.index, self._rows.unit), slice(None)
-        for cut in self._cuts[:1] if self._cuts and self._cuts[0].is_first else []:
-            for rows in (slice(held.rows.start, own.start), slice(own.stop, held.rows.stop)):
-                if not self._rows.read_anew:
-                    part = share(rows.stop - rows.start, self._node.rank, self._node.size)
-                    rows = slice(rows.start + part.start, rows.start + part.stop)
-                place = slice(rows.start - held.rows.start, rows.stop - held.rows.start)
-                self._reader.read_features(self._batch[rows], features, cut.X[place, features])
+        if self._rows.read_anew:
+            own, features, rank, ranks = slice(held.pieces[0].start, held.pieces[-1].stop), self._features, 0, 1
+        elif self._whole and len(self._node.sizes) > 1:
+            # Nodes don't send input rows to each other. The ranks of a node share the reading.
+            node = self._node
+            own, features = node_rows(held.rows.stop, node.sizes, node.index, self._rows.unit), slice(None)
+            rank, ranks = node.rank, node.size
+        else:
+            return
+        for missing in (slice(held.rows.start, own.start), slice(own.stop, held.rows.stop)):
+            part = share(missing.stop - missing.start, rank, ranks)
+            rows = slice(missing.start + part.start, missing.start + part.stop)
+            place = slice(rows.start - held.rows.start, rows.stop - held.rows.start)
+            self._reader.read_features(self._batch[rows], features, self._cuts[0].X[place, features])
 
     def not_finite(self, loss: float) -> str | None:
         if not math.isfinite(loss):
@@ -373,8 +357,7 @@ class FactorExchange:
             exact = part.astype(np.float64)
             norms[number] = np.dot(exact, exact)
         if self._rest is not None and self._node.rank == 0:
-            rest = self._rest.grads.astype(np.float64)
-            norms[-1] = np.dot(rest, rest)
+            norms[-1] = self._rest.squared_norm()
         self._node.wait()
         norm = np.array([math.sqrt(sum(norms.tolist()))])
         if len(self._node.sizes) > 1:
