@@ -53,10 +53,13 @@ class Reader:
         """dtype: that of the scaled features."""
         self._data = data
         self._scale = 1 / data.divisor
-        self.largest = data.largest * self._scale
-        """No scaled feature is larger in absolute value, but for rounding."""
         self._raw = RowBuffer(data.features.shape[1:], data.features.dtype)
         self._scaled = RowBuffer(data.features.shape[1:], dtype)
+
+    @property
+    def largest(self) -> float:
+        """No scaled feature is larger in absolute value, but for rounding."""
+        return self._data.largest * self._scale
 
     def read(self, rows: Array, X: Array | None = None) -> tuple[Array, npt.NDArray[np.int64]]:
         """The scaled features (B, d) and the labels (B,) of these row numbers (B,).

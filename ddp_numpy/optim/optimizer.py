@@ -93,10 +93,10 @@ class Optimizer(abc.ABC):
 
     def _parts(self, runs: Sequence[slice]) -> Iterator[tuple[slice, Mapping[str, float]]]:
         """The runs cut where one group's parameters end, with each piece's own hyperparameters."""
+        if not self.groups:
+            yield from ((run, {}) for run in runs)
+            return
         for run in runs:
-            if not self.groups:
-                yield run, {}
-                continue
             for part, own in self._parameters:
                 start, stop = max(part.start, run.start), min(part.stop, run.stop)
                 if start < stop:
