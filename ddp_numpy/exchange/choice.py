@@ -9,7 +9,6 @@ from ddp_numpy.exchange.protocol import Exchange
 
 Name = Literal["auto", "gradients", "factors", "slices"]
 
-
 _FEW_ROWS = 128
 
 

@@ -16,7 +16,7 @@ BLOCK_NUMBERS = 6_250
 MOST_BLOCKS = 64
 """Of a layer."""
 SHARED_ROWS = 128
-"""How many rows themselves are best written for all ranks of a node; of more, each reads what it needs."""
+"""Up to so many input rows are written once for all ranks of a node. Of more, each rank reads what it needs."""
 ROUND_ROWS = 2048
 """The most rows whose factors a node holds at a time, if it takes a batch chunk by chunk."""
 

@@ -29,7 +29,7 @@ class CutLayer:
     dY_writer: RowBuffer | None
     """The same for dY: of the layer behind, or the loss."""
     is_first: bool
-    """Whether its X are the rows themselves, which each node has, and can read anew."""
+    """Whether its X are the input rows, which each node has, and can read anew."""
 
 
 def factor_shapes(cuts: Mapping[Layer, Cut], rows: int, dtype: Any) -> Shapes:
@@ -77,12 +77,12 @@ class FactorPiece:
     lends: list[tuple[RowBuffer, Array]]
     """What writes there of itself, if this memory is lent to it."""
     X: Array | None
-    """Where the rows themselves are read to; None: to the reader's own memory, and copied then.
+    """Where the input rows are read to. None: to the reader's own memory; then they are copied.
 
     Copying is quicker than writing where others have read, for the reason that Mailbox gives.
     """
     features: int
-    """How many numbers the rows themselves have, if they are a factor."""
+    """How many numbers the input rows have, if they are a factor."""
     X_vectors: list[Array]
     """The memory of all other X, each as a vector (n,)."""
     dY_vectors: list[Array]
@@ -96,7 +96,7 @@ def factor_piece(
 ) -> FactorPiece:
     """A piece of a round. A short micro-shard has room for the rows that fill it up.
 
-    direct: let the rows themselves be read to where they are a factor.
+    direct: input rows are read to the memory in which they are a factor.
     """
     start, n = rows.start - held.rows.start, rows.stop - rows.start
     shape = (n,) if micro_rows is None else (-(-n // micro_rows), micro_rows)

@@ -52,7 +52,7 @@ class Rows:
 
     @property
     def read_anew(self) -> bool:
-        """Whether each rank reads of the rows themselves what it needs, rather than have them written for it."""
+        """Whether each rank reads the input rows that it needs from the data, although another rank has them."""
         return self.held > SHARED_ROWS
 
 
