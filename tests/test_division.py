@@ -29,7 +29,7 @@ def numbers(parts: Sequence[slice]) -> list[int]:
 @pytest.mark.parametrize("sizes", NODES)
 @pytest.mark.parametrize(("rows", "unit", "most"), [(64, 16, 256), (5, 1, 2), (0, 1, 2), (37, 5, 10), (37, 5, None)])
 def test_each_row_of_a_whole_batch_is_one_ranks(sizes: tuple[int, ...], rows: int, unit: int, most: int | None) -> None:
-    rounds = [whole_batch(rows, node, node.rank, unit, most) for node in nodes(sizes)]
+    rounds = [whole_batch(rows, node, node.rank, unit, most, None) for node in nodes(sizes)]
     assert numbers([piece for one in rounds for piece in one.pieces]) == list(range(rows))
     assert all(one.chunks == [slice(0, rows)] for one in rounds)
     assert all(piece.start % unit == 0 for one in rounds for piece in one.pieces if piece.stop > piece.start)
@@ -58,7 +58,7 @@ def test_each_row_and_chunk_is_one_nodes_in_as_many_rounds(sizes: tuple[int, ...
 def test_a_nodes_rows_are_those_of_its_ranks(sizes: tuple[int, ...]) -> None:
     for node in nodes(sizes):
         mine = node_rows(100, sizes, node.index, 16)
-        rounds = [whole_batch(100, node, place, 16, None) for place in range(node.size)]
+        rounds = [whole_batch(100, node, place, 16, None, None) for place in range(node.size)]
         assert numbers([mine]) == numbers([piece for one in rounds for piece in one.pieces])
 
 
@@ -84,10 +84,18 @@ def test_a_network_of_no_layers_has_no_blocks() -> None:
 
 @pytest.mark.parametrize(
     ("batch", "unit", "rows"),
-    [(64, 16, 256), (600, 16, 256), (1024, 128, 256), (1300, 64, 320), (9000, 128, 512), (600, 300, 300)],
+    [
+        *((64, 16, 64), (100, 16, 112), (128, 16, 128), (130, 17, 68), (256, 32, 128), (600, 16, 256)),
+        *((1024, 128, 256), (1300, 64, 384), (9000, 128, 512), (600, 300, 300)),
+    ],
 )
 def test_a_chunk_is_whole_micro_shards(batch: int, unit: int, rows: int) -> None:
-    assert chunk_rows(batch, unit) == rows
+    assert chunk_rows(batch, unit, few=True) == rows
+
+
+@pytest.mark.parametrize(("batch", "unit", "rows"), [(64, 16, 32), (10, 16, 16), (256, 32, 128)])
+def test_a_small_batch_that_is_not_gathered_has_chunks_for_two_nodes(batch: int, unit: int, rows: int) -> None:
+    assert chunk_rows(batch, unit, few=False) == rows
 
 
 def test_neighbouring_runs_are_one() -> None:

@@ -162,13 +162,22 @@ class Node:
     def wait(self) -> None:
         """Wait for all ranks of this node; what each has written into arrays before, all see behind."""
 
-    def sum_(self, x: Array) -> None:
-        """Replace x, of one shape and dtype on all partners, by its sum over them. Others do nothing."""
-
     def gather_(self, buffer: npt.NDArray[np.uint8], counts: Sequence[int]) -> None:
-        """Bring every node's part of a buffer to all nodes, by their first ranks; the others do nothing.
+        """Bring every node's part of a buffer to all nodes, among partners. Those of an empty buffer do nothing.
 
         counts: the parts' sizes in bytes. The parts lie one behind the other, and each node has written its own.
+        """
+
+    def swap(
+        self,
+        sent: npt.NDArray[np.uint8],
+        sent_counts: Sequence[int],
+        received: npt.NDArray[np.uint8],
+        received_counts: Sequence[int],
+    ) -> None:
+        """Send a message to each node, and get one of each, among partners. Ranks without partners do nothing.
+
+        counts: the messages' sizes in bytes. They lie one behind the other.
         """
 
     def broadcast_(self, x: Array) -> None:

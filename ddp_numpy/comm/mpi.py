@@ -59,6 +59,21 @@ def gather_in_place(comm: MPI.Intracomm, buffer: npt.NDArray[np.uint8], counts: 
         comm.Allgatherv(MPI.IN_PLACE, [buffer, counts])
 
 
+def swap(
+    comm: MPI.Intracomm,
+    sent: npt.NDArray[np.uint8],
+    sent_counts: Sequence[int],
+    received: npt.NDArray[np.uint8],
+    received_counts: Sequence[int],
+) -> None:
+    """Send a message, of so many bytes, to each rank of a communicator, and get one of each."""
+    messages = [sent, sent_counts], [received, received_counts]
+    if _NEVER_YIELDS:
+        _complete(comm.Ialltoallv(*messages))
+    else:
+        comm.Alltoallv(*messages)
+
+
 def _complete(request: MPI.Request) -> None:
     while not request.Test():
         os.sched_yield()
@@ -89,12 +104,22 @@ class LoneNode(Node):
 
     def __init__(self, comm: "MPICommunicator") -> None:
         self.index, self.sizes = comm.rank, (1,) * comm.size
-        self.sum_, self.broadcast_ = comm.allreduce_, comm.broadcast_  # type: ignore[method-assign]
+        self.broadcast_ = comm.broadcast_  # type: ignore[method-assign]
         self._here = comm.here
 
     def gather_(self, buffer: npt.NDArray[np.uint8], counts: Sequence[int]) -> None:
         with self._here:
             gather_in_place(MPI.COMM_WORLD, buffer, counts)
+
+    def swap(
+        self,
+        sent: npt.NDArray[np.uint8],
+        sent_counts: Sequence[int],
+        received: npt.NDArray[np.uint8],
+        received_counts: Sequence[int],
+    ) -> None:
+        with self._here:
+            swap(MPI.COMM_WORLD, sent, sent_counts, received, received_counts)
 
 
 class MPICommunicator(Communicator):

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.comm.communicator import WHOLE, Array, Node, SummedVector, in_cache_lines
-from ddp_numpy.comm.mpi import MPI, MPICommunicator, barrier, gather_in_place, sum_in_place
+from ddp_numpy.comm.mpi import MPI, MPICommunicator, barrier, gather_in_place, sum_in_place, swap
 
 _SHARED_MEMORY = "/dev/shm"  # where the MPI libraries have their windows on Linux
 # The libraries need some of it for themselves: measured after the start, below 0.1 MiB a rank with MPICH and Open MPI.
@@ -208,15 +208,21 @@ class SharedNode(Node):
         with self._here:
             self._node.wait(self._window)
 
-    def sum_(self, x: Array) -> None:
-        with self._here:  # on all ranks alike: the watchdog compares how many calls each has begun
-            if self._node.across is not None:
-                sum_in_place(self._node.across, x)
-
     def gather_(self, buffer: npt.NDArray[np.uint8], counts: Sequence[int]) -> None:
+        with self._here:  # on all ranks alike: the watchdog compares how many calls each has begun
+            if self._node.across is not None and buffer.size:
+                gather_in_place(self._node.across, buffer, counts)
+
+    def swap(
+        self,
+        sent: npt.NDArray[np.uint8],
+        sent_counts: Sequence[int],
+        received: npt.NDArray[np.uint8],
+        received_counts: Sequence[int],
+    ) -> None:
         with self._here:
-            if self.rank == 0:
-                gather_in_place(self._node.leaders, buffer, counts)
+            if self._node.across is not None:
+                swap(self._node.across, sent, sent_counts, received, received_counts)
 
     def broadcast_(self, x: Array) -> None:
         with self._here:

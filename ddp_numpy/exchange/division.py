@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ddp_numpy.comm import Node
 from ddp_numpy.data import pieces, share
+from ddp_numpy.exchange.ordered_sum import partial_sums
 
 BLOCK_NUMBERS = 6_250
 """How many parameters a block has, about: few, so that any number of ranks has equal shares."""
@@ -28,6 +29,10 @@ class Alone(Node):
         self.index, self.sizes = number, (1,) * ranks
 
 
+WHOLE_ROWS = 128
+"""Up to so many rows are one chunk, if nodes may gather them."""
+
+
 @dataclass(frozen=True)
 class Round:
     """What a rank does with rows whose factors its node holds at the same time."""
@@ -40,22 +45,33 @@ class Round:
     """Those that are multiplied at once."""
 
 
-def chunk_rows(batch_size: int, unit: int) -> int:
-    """How many rows a chunk has, a whole number of units: a quarter of the batch, but 256 at least and 512 at most.
+def chunk_rows(batch_size: int, unit: int, few: bool) -> int:
+    """How many rows a chunk has, in whole units: a half of the batch up to 256 rows, a quarter of it up to 512.
 
-    A chunk's gradient is rounded. So larger chunks are quicker, and smaller ones are more, for more nodes.
+    Larger chunks are quicker, and smaller ones are more, for more ranks. few: the factors are few enough to be gathered
+    on all nodes; then a small batch is one chunk.
     """
-    return max(1, min(max(256, -(-batch_size // 4)), 512) // unit) * unit
+    if few and batch_size <= WHOLE_ROWS:
+        rows = batch_size
+    else:
+        rows = max(min(-(-batch_size // 2), 256), min(-(-batch_size // 4), 512))
+    return -(-rows // unit) * unit
 
 
-def whole_batch(rows: int, node: Node, place: int, unit: int, most: int | None) -> Round:
+def chunk_sums(rows: slice, chunk: int) -> list[slice]:
+    """Of these rows' chunks, the numbers of those that are added up; the first row begins a chunk, if there is one."""
+    first = rows.start // chunk
+    return partial_sums(first, first + -(-(rows.stop - rows.start) // chunk))
+
+
+def whole_batch(rows: int, node: Node, place: int, unit: int, most: int | None, chunk: int | None) -> Round:
     """A batch of so many rows, of which each node holds all.
 
     place: of this rank among the node's, 0 for the first rows; unit: rows that one rank takes together; most: the rows
-    of a piece.
+    of a piece; chunk: those of a chunk, None: all.
     """
     mine = share(rows, node.first + place, sum(node.sizes), unit)
-    return Round(slice(0, rows), pieces(mine, most), [slice(0, rows)])
+    return Round(slice(0, rows), pieces(mine, most), pieces(slice(0, rows), chunk))
 
 
 def by_nodes(

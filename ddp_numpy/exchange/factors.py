@@ -10,9 +10,11 @@ fewer bytes than the gradient (sufficient factors: Xie et al., arXiv:1409.5705; 
 node makes gradients from its own rows, and these are added over the nodes, run by run.
 
 To be reproducible, rows go through the layers in micro-shards, and a product has a shape that depends on network and
-batch alone: it makes one of fixed blocks of the parameters from the whole batch, or from one of fixed chunks of its
-rows, whose gradients add up exactly. Which rank makes which product then changes no bit. Larger products, of several
-micro-shards or blocks, take their place where a trial shows that they have the same bits: see trials.py.
+batch alone: it makes one of fixed blocks of the parameters from one of fixed chunks of the rows, and the gradients of
+chunks are added in an order of their own: see ordered_sum.py. Which rank makes which product, and what goes between
+nodes, then changes no bit. If there are chunks enough, each rank takes whole ones and shares no factors at all. Larger
+products, of several micro-shards or blocks, take the place of fixed ones where a trial shows that they have the same
+bits: see trials.py.
 """
 
 import math
@@ -37,8 +39,11 @@ from ddp_numpy.exchange.gradients import (
 )
 from ddp_numpy.exchange.grid import sum_rows, sum_rows_exactly
 from ddp_numpy.exchange.mailbox import Mailbox
-from ddp_numpy.exchange.own_gradient import Block, Chunks, FloatChunks, GridChunks, OwnGradient, Products, run, size
+from ddp_numpy.exchange.node_sum import NodeSum
+from ddp_numpy.exchange.ordered_sum import memory_for_sum
+from ddp_numpy.exchange.own_gradient import OwnChunks, SharedFactors
 from ddp_numpy.exchange.plans import Between, Plan, Plans, plan_rows
+from ddp_numpy.exchange.products import Block, run
 from ddp_numpy.exchange.protocol import Piece, read_rows
 from ddp_numpy.exchange.rest import Rest
 from ddp_numpy.exchange.tally import FloatTally, GridTally, Tally
@@ -61,8 +66,7 @@ class FactorExchange:
     def __init__(self, *, reproducible: bool = True, micro_rows: int | None = None, between: Between = "auto") -> None:
         """reproducible: the same bits on any number of ranks. micro_rows: rows of a micro-shard then.
 
-        between: what goes between nodes, "factors" or "slices" of gradients. "auto": for a reproducible exchange what
-        is fewer bytes, and else what is quicker in a short trial.
+        between: what goes between nodes, "factors" or "slices" of gradients. "auto": what is quicker in a short trial.
         """
         self.reproducible, self.micro_rows, self.between = reproducible, micro_rows, between
         self.tally = GridTally() if reproducible else FloatTally()
@@ -80,23 +84,27 @@ class FactorExchange:
         self._comm, self._model = comm, model
         places = model.layer_slices()
         cuts = {layer: cut for layer in places if (cut := layer.cut()) is not None}
-        self._rows = plan_rows(model, cuts, batch_size, comm.size, self.reproducible, self.micro_rows, self.between)
+        hosts = len(comm.hosts())
+        self._rows = plan_rows(
+            model, cuts, batch_size, comm.size, hosts, self.reproducible, self.micro_rows, self.between
+        )
         self.micro_rows = self._rows.micro
         self._take_memory(optimizer, cuts, loss, riders)
         self._rest = self._sum_rest([layer for layer in places if layer not in cuts], batch_size)
         self._trials = Trials(model, loss, by_shards=self._rest is not None)
-        self._divide(whole=self._gathers(batch_size))
+        self._divide(gathers=self._finds_to_gather(batch_size))
 
     def _take_memory(
         self, optimizer: Optimizer, cuts: Mapping[Layer, Cut], loss: SoftmaxCrossEntropy, riders: int
     ) -> None:
         """Make memory for what ranks write for others, and move the optimizer's state there, for rank 0 to save."""
-        model, ranks = self._model, self._comm.size
-        self._update_whole = not optimizer.elementwise
+        model, ranks, rows = self._model, self._comm.size, self._rows
+        # A rank that is alone updates all parameters itself, as each does in the textbook.
+        self._update_whole = not optimizer.elementwise and not rows.alone
         state = {
             f"optimizer.{name}": array
             for name, array in optimizer.state.items()
-            if array.shape == model.params.shape or self._update_whole
+            if not rows.alone and (array.shape == model.params.shape or self._update_whole)
         }
         most_blocks = MOST_BLOCKS * len(cuts) + ranks
         wanted: Shapes = {
@@ -106,7 +114,7 @@ class FactorExchange:
             "totals": ((riders + 1,), self.tally.dtype),
             "unfit": ((most_blocks,), np.bool_),
             "norms": ((most_blocks + 1,), np.float64),
-            "sums": ((ranks if self._rows.alone else 0, model.params.size + most_blocks), np.int64),
+            "sums": ((ranks if rows.alone else 0, self._most_sums(), model.params.size), model.dtype),
             **{name: (array.shape, array.dtype) for name, array in state.items()},
         }
         factors, first = factor_shapes(cuts, self._rows.held, model.dtype), f"X of {model.layers[0].number}"
@@ -128,6 +136,10 @@ class FactorExchange:
         self.riders = self._riders[:-1]
         self._squares, self._sure_below = (0.0, 0.0), float(np.finfo(model.dtype).max) / 1024 / ranks
 
+    def _most_sums(self) -> int:
+        """How many partial sums of its own chunks a rank has at a time."""
+        return memory_for_sum(-(-self._rows.chunks // self._comm.size))
+
     def _sum_rest(self, layers: list[Layer], batch_size: int) -> Rest | None:
         """Have the gradients of layers that can't be cut summed; None if there are none."""
         if not layers:
@@ -136,14 +148,14 @@ class FactorExchange:
         exchange.prepare_layers(self._comm, self._model, layers, batch_size, riders=0)
         return Rest(self._model, layers, exchange)
 
-    def _gathers(self, batch_size: int) -> bool:
+    def _finds_to_gather(self, batch_size: int) -> bool:
         """Whether each node makes its gradient from the whole batch. Collective."""
         may_gather = self._rows.may_gather
         if len(self._node.sizes) == 1:
-            return may_gather if self.reproducible else self._rows.held == self._rows.batch
+            return False
         kernels = self._comm.broadcast(self._comm.gather(blas()[0])) or []
         odd = next((rank for rank, kernel in enumerate(kernels) if kernel != kernels[0]), None)
-        if self.reproducible or self.between != "auto":
+        if self.between != "auto":
             with self._comm.together():
                 if may_gather and odd is not None:
                     raise InputError(
@@ -152,71 +164,66 @@ class FactorExchange:
                         "--exchange gradients"
                     )
             return may_gather
-        whole = may_gather and odd is None and self._gathering_is_quicker(batch_size)
-        self.found = "factors" if whole else "slices"
-        return whole
+        gathers = may_gather and odd is None and self._gathering_is_quicker(batch_size)
+        if not self.reproducible:  # then other bits would come of the other way
+            self.found = "factors" if gathers else "slices"
+        return gathers
 
     def _gathering_is_quicker(self, batch_size: int) -> bool:
         """Try both ways with what is in memory. Collective."""
         seconds: dict[bool, list[float]] = {}
-        for whole in (True, False):
-            self._divide(whole)
-            plan, seconds[whole] = self._plans.of(batch_size, 0), []
+        for gathers in (True, False):
+            self._divide(gathers)
+            plan, seconds[gathers] = self._plans.of(batch_size, 0), []
             for _ in range(_TRIALS):
                 self._comm.allreduce_(np.zeros(1))  # all begin together
                 start = time.perf_counter()
                 self._exchange(plan)
-                seconds[whole].append(time.perf_counter() - start)
+                seconds[gathers].append(time.perf_counter() - start)
         return self._comm.broadcast(min(seconds[True]) < min(seconds[False]))
 
-    def _divide(self, whole: bool) -> None:
-        """Give each rank of the node its blocks, and begin anew. whole: each node makes the gradient of all rows."""
-        node, model, self._whole = self._node, self._model, whole
-        self._plans = Plans(node, self._rows, whole, self._cuts, self._trials, self._shared["riders"])
+    def _divide(self, gathers: bool) -> None:
+        """Give each rank of the node its blocks, and begin anew. gathers: each node makes the gradient of all rows."""
+        node, model, self._gathers = self._node, self._model, gathers
+        self._plans = Plans(node, self._rows, gathers, self._cuts, self._trials, self._shared["riders"])
         self._step = 0
         self._reader: Reader | None = None
+        several = len(node.sizes) > 1 and not gathers
         # Ranks without a partner on each node can't add slices with those of other nodes.
-        ranks = node.size if whole or len(node.sizes) == 1 else node.partners
+        ranks = node.partners if several else node.size
         layers = [((cut.place.stop - cut.place.start) // cut.numbers, cut.numbers) for cut in self._cuts]
         # Nodes that make the same gradient, each for itself, are to make the same products, too.
-        fixed = self.reproducible or (whole and len(node.sizes) > 1)
-        of_ranks = [[(self._cuts[number], units) for number, units in own] for own in blocks(layers, fixed, ranks)]
+        of_ranks = [
+            [(self._cuts[number], units) for number, units in own]
+            for own in blocks(layers, self.reproducible or gathers, ranks)
+        ]
         of_ranks += [[] for _ in range(node.size - ranks)]
         self._names = [f"layer {cut.layer.number} ({type(cut.layer).__name__})" for own in of_ranks for cut, _ in own]
-        before = [block for own in of_ranks[: node.rank] for block in own]
-        self._first_block, self._start = len(before), sum(map(size, before))
-        exact, riders = self.reproducible and not whole, len(self._riders)
-        vector = np.zeros(sum(math.prod(layer) for layer in layers) + riders, model.dtype)
-        products = Products(of_ranks[node.rank], self._trials)
-        self._own = OwnGradient(products, vector[self._start :], exact, riders)
+        self._first_block = sum(map(len, of_ranks[: node.rank]))
         firsts = [units for cut, units in of_ranks[node.rank] if cut.is_first]
         self._features = model.layers[0].features(slice(firsts[0].start, firsts[-1].stop)) if firsts else slice(0)
-        if self._rows.alone:
-            products = Products([block for own in of_ranks for block in own], self._trials)
-            self._sums = self._shared["sums"][: node.size, : products.numbers + len(products.blocks)]
-            self._chunks: Chunks = GridChunks(products, self._sums[node.rank], model.dtype)
-        elif self._own.integers is not None:
-            memory = self._own.integers[: products.numbers + len(products.blocks)]
-            self._chunks = GridChunks(products, memory, model.dtype)
+        self._node_sums: dict[int, NodeSum] | None = {} if several else None
+        self._gradient: SharedFactors | OwnChunks
+        if self._rows.alone:  # as in the textbook, each rank gets all of the gradient, and updates everything
+            self._gradient = OwnChunks(of_ranks, node, self._trials, self._shared["sums"])
+            runs = [[slice(0, model.params.size)] for _ in of_ranks]
         else:
-            self._chunks = FloatChunks(products, self._own.gradient)
-        runs = [self._runs(own, rank) for rank, own in enumerate(of_ranks)]
+            self._gradient = SharedFactors(of_ranks, node.rank, self._trials, self._rows.chunks, model.dtype)
+            runs = [self._runs(own, rank) for rank, own in enumerate(of_ranks)]
         if self._update_whole:
             self.grads, runs = self._shared["grads"], [[slice(0, model.params.size)], *([] for _ in runs[1:])]
         elif self._rest is not None:
             self.grads = np.zeros_like(model.params)
         else:
-            self.grads = vector[: model.params.size]
+            self.grads = self._gradient.all
         # If the gradient is made elsewhere, it is copied.
-        self._copies = (
-            [(self.grads[run(block)], part) for block, part in zip(of_ranks[node.rank], self._own.parts(), strict=True)]
-            if self._update_whole or self._rest is not None
-            else []
-        )
+        elsewhere = self._update_whole or self._rest is not None
+        self._copies = [(self.grads[run(block)], part) for block, part in self._gradient.filled if elsewhere]
         if self._rest is None:
             model.attach_grads(self.grads)
         self.runs = runs[node.rank]
-        self._mailbox = Mailbox(node, self._shared["mailbox"], model.params, runs)
+        self._sees_all = self._rows.alone or self._comm.size == 1
+        self._mailbox = None if self._sees_all else Mailbox(node, self._shared["mailbox"], model.params, runs)
 
     def _runs(self, own: Sequence[Block], rank: int) -> list[slice]:
         """What a rank of the node updates: its blocks, and its share of the parameters that are summed."""
@@ -247,11 +254,11 @@ class FactorExchange:
                 np.copyto(dY_memory, dY)
         for writer, _ in piece.lends:  # another rank may have this memory in the next step
             writer.take_back()
-        if self._whole:
+        if not self._sees_all:
             self._add_squares(piece)
         if self._rest is not None:
             self._rest.add(piece)
-        if piece.closes and self._rows.alone:
+        if piece.closes and self._sees_all:
             self._add_chunks(piece.round)
         elif piece.closes:
             self._read_missing(piece.round)
@@ -286,36 +293,35 @@ class FactorExchange:
 
     def _exchange(self, plan: Plan) -> None:
         """From the factors of the node's rows, or of those of its last round, to this rank's run of the gradient."""
-        node, own = self._node, self._own
-        if self._rows.alone:
-            self._add_chunks(plan.rounds[-1])
-            self._chunks.close()
-            node.wait()
-            own.take(self._sums, self._start, self._sums.shape[1] - len(self._names) + self._first_block)
-        else:
+        node, gradient = self._node, self._gradient
+        if not self._sees_all:
             self._read_missing(plan.rounds[-1])
             node.wait()
-            if plan.gathering is not None:
-                plan.gathering.run()
-                node.wait()
-            self._add_chunks(plan.rounds[-1])
-            self._chunks.close()
-        all_riders = self._shared["riders"]
-        if self._whole or len(node.sizes) == 1:
-            np.add.reduce(all_riders, axis=0, out=self._riders)
-        else:
-            np.add.reduce(all_riders[node.first : node.first + node.size], axis=0, out=own.riders)
-            own.sum_nodes(node)
-            if node.rank == 0:
-                self._shared["totals"][...] = own.riders
+        if plan.gathering is not None:
+            plan.gathering.run()
             node.wait()
-            self._riders[...] = self._shared["totals"]
-        if self._rows.chunk is not None:
-            own.finish(-(-plan.rows // self._rows.chunk))
+        self._add_chunks(plan.rounds[-1])
+        sums, all_riders = gradient.sum_of_ranks(plan.of_places), self._shared["riders"]
+        if self._node_sums is None:
+            np.add.reduce(all_riders, axis=0, out=self._riders)
+            gradient.close(sums.total())
+            return
+        np.add.reduce(all_riders[node.first : node.first + node.size], axis=0, out=self._riders)
+        if not self.reproducible:  # then what is added up has the numbers of the nodes
+            sums.total()
+        if plan.rows not in self._node_sums:
+            self._node_sums[plan.rows] = NodeSum(node, gradient.own, plan.of_nodes, self._riders)
+        self._node_sums[plan.rows].run(sums.sums)
+        gradient.close(gradient.own)
+        if node.rank == 0:
+            self._shared["totals"][...] = self._riders
+        node.wait()
+        self._riders[...] = self._shared["totals"]
 
     def _add_chunks(self, held: Round) -> None:
         for chunk in held.chunks:
-            self._chunks.add(slice(chunk.start - held.rows.start, chunk.stop - held.rows.start))
+            rows = slice(chunk.start - held.rows.start, chunk.stop - held.rows.start)
+            self._gradient.add(chunk.start // (self._rows.chunk or self._rows.held), rows)
 
     def _read_missing(self, held: Round) -> None:
         """Read input rows that this rank has not taken: those that it needs, and nobody writes for it."""
@@ -323,7 +329,7 @@ class FactorExchange:
             return
         if self._rows.read_anew:
             own, features, rank, ranks = slice(held.pieces[0].start, held.pieces[-1].stop), self._features, 0, 1
-        elif self._whole and len(self._node.sizes) > 1:
+        elif self._gathers:
             # Nodes don't send input rows to each other. The ranks of a node share the reading.
             node = self._node
             own, features = node_rows(held.rows.stop, node.sizes, node.index, self._rows.unit), slice(None)
@@ -341,19 +347,19 @@ class FactorExchange:
             return beyond_the_grid("the loss") if self.reproducible else "the loss is not a finite number"
         if self._rest is not None and (found := self._rest.not_finite(loss)):
             return found
-        if self._whole and not self._riders[-1]:
+        if math.isfinite(np.dot(self.grads, self.grads)) if self._sees_all else not self._riders[-1]:
             return None
         unfit = self._shared["unfit"]
-        unfit[self._first_block : self._first_block + len(self._own.places)] = self._own.unfit()
+        for number, (_, part) in enumerate(self._gradient.own_blocks, self._first_block):
+            unfit[number] = not np.isfinite(part).all()
         self._node.wait()
         if not unfit.any():
             return None
-        name = f"the gradient of {self._names[int(np.argmax(unfit))]}"
-        return f"{name} is not a finite number" if self._whole or not self.reproducible else beyond_the_grid(name)
+        return f"the gradient of {self._names[int(np.argmax(unfit))]} is not a finite number"
 
     def norm(self) -> float:
         norms = self._shared["norms"]
-        for number, part in enumerate(self._own.parts(), self._first_block):
+        for number, (_, part) in enumerate(self._gradient.own_blocks, self._first_block):
             exact = part.astype(np.float64)
             norms[number] = np.dot(exact, exact)
         if self._rest is not None and self._node.rank == 0:
@@ -365,7 +371,8 @@ class FactorExchange:
         return float(norm[0])
 
     def publish(self) -> None:
-        self._mailbox.exchange()
+        if self._mailbox is not None:
+            self._mailbox.exchange()
 
     def broadcast_(self, x: Array) -> None:
         if any(x is array for array in self._shared.values()):
@@ -381,8 +388,9 @@ class FactorExchange:
         if self._comm.size == 1:
             way = "none"
         elif nodes == 1:
-            way = "factors in shared memory"
+            chunk = self._rows.chunk
+            way = f"gradients of {chunk} rows each" if self._rows.alone else "factors in shared memory"
         else:
             who = f"{nodes} nodes" if max(self._node.sizes) > 1 else f"{nodes} ranks"
-            way = f"factors, gathered on {who}" if self._whole else f"slices of gradients, summed between {who}"
+            way = f"factors, gathered on {who}" if self._gathers else f"slices of gradients, summed between {who}"
         return f"{way}; reproducible, in micro-shards of {self.micro_rows} rows" if self.reproducible else way

@@ -13,6 +13,7 @@ from ddp_numpy.exchange.division import (
     Round,
     by_nodes,
     chunk_rows,
+    chunk_sums,
     node_rows,
     whole_batch,
 )
@@ -37,13 +38,15 @@ class Rows:
     piece: int | None
     """That a rank takes through the layers at a time; None: all that it has."""
     chunk: int | None
-    """Whose gradient is rounded, where chunks are added up; None: it never is."""
+    """Whose gradient is a product of its own, whichever rank makes it; None: there are no chunks."""
     held: int
     """Whose factors a node holds at the same time."""
     may_gather: bool
-    """Whether nodes may gather the factors of all, as far as settings, network and batch decide it."""
+    """Whether nodes may gather the factors of all rows, as far as settings, network and batch decide it."""
     alone: bool
     """Whether each rank makes the gradient of all parameters from chunks that are its own."""
+    read_anew: bool
+    """Whether each rank reads the input rows that it needs from the data, although another rank has them."""
 
     @property
     def unit(self) -> int:
@@ -51,9 +54,9 @@ class Rows:
         return self.micro or 1
 
     @property
-    def read_anew(self) -> bool:
-        """Whether each rank reads the input rows that it needs from the data, although another rank has them."""
-        return self.held > SHARED_ROWS
+    def chunks(self) -> int:
+        """How many gradients are added up."""
+        return -(-self.batch // (self.chunk or self.held))
 
 
 def plan_rows(
@@ -61,6 +64,7 @@ def plan_rows(
     cuts: Mapping[Layer, Cut],
     batch_size: int,
     ranks: int,
+    hosts: int,
     reproducible: bool,
     micro_rows: int | None,
     between: Between,
@@ -68,23 +72,21 @@ def plan_rows(
     """For batches of so many rows, and layers that are cut like this."""
     micro = micro_rows or default_micro_rows(batch_size) if reproducible else None
     unit = micro or 1
-    chunk = chunk_rows(batch_size, unit) if reproducible else None
     batch, places = -(-batch_size // unit) * unit, model.layer_slices()
     moved = sum(math.prod(cut.X) * (layer is not model.layers[0]) + math.prod(cut.dY) for layer, cut in cuts.items())
     numbers = sum(places[layer].stop - places[layer].start for layer in cuts)
     # Twice the bytes are worth a trial: a sum moves each number out and back.
-    few = bool(batch_size * moved <= numbers * (1 if reproducible else 2))
+    few = bool(batch_size * moved <= 2 * numbers)
+    chunk = chunk_rows(batch_size, unit, few) if reproducible else None
     may_gather = few if between == "auto" else between == "factors"
-    holds_batch = may_gather or model.joins_rows
-    alone = chunk is not None and not holds_batch and 1 < ranks <= -(-batch_size // chunk)
-    if holds_batch:
-        held = batch
-    elif chunk is not None and (alone or ranks == 1):
-        held = min(chunk, batch)  # nobody waits at the end of a round, and less memory stays in the cache
-    else:
-        held = min(ROUND_ROWS // (chunk or 1) * (chunk or 1), batch)
+    holds_batch = model.joins_rows or (may_gather and (hosts > 1 or between == "factors"))
+    alone = chunk is not None and not holds_batch and 1 < ranks <= -(-batch // chunk)
+    # With whole chunks of its own nobody waits at the end of a round, and of few rows more stays in the cache.
+    most = PIECE_ROWS if alone or (reproducible and ranks == 1) else ROUND_ROWS
+    held = batch if holds_batch else min(max(1, most // (chunk or 1)) * (chunk or 1), batch)
     piece = None if model.joins_rows else max(1, PIECE_ROWS // unit) * unit
-    return Rows(batch, micro, piece, chunk, held, may_gather, alone)
+    read_anew = held > SHARED_ROWS and ranks > 1 and not alone
+    return Rows(batch, micro, piece, chunk, held, may_gather and held == batch, alone, read_anew)
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,10 @@ class Plan:
     rounds: list[Round]
     pieces: list[FactorPiece]
     gathering: Gathering | None
+    of_places: list[list[slice]]
+    """Which chunks are in each partial sum of this node's ranks, if each is alone."""
+    of_nodes: list[list[slice]]
+    """The same of all nodes."""
 
 
 class Plans:
@@ -106,32 +112,31 @@ class Plans:
         self,
         node: Node,
         rows: Rows,
-        whole: bool,
+        gathers: bool,
         cuts: list[CutLayer],
         trials: Trials,
         riders: Array,
     ) -> None:
-        """whole: each node makes the gradient of the whole batch. riders: an array with a row of each rank."""
-        self._node, self._rows, self._whole = node, rows, whole
+        """gathers: each node makes the gradient of the whole batch. riders: an array with a row of each rank."""
+        self._node, self._rows, self._gathers = node, rows, gathers
         self._cuts, self._trials, self._riders = cuts, trials, riders
         self._made: dict[tuple[int, int], Plan] = {}
 
     def of(self, rows: int, step: int) -> Plan:
         """For a batch of so many rows.
 
-        The ranks of a node take turns with the rows from step to step, for the reason that Mailbox gives.
+        Ranks that share factors take turns with the rows from step to step, for the reason that Mailbox gives.
         """
-        key = rows, (self._node.rank + step) % self._node.size
+        turn = 0 if self._rows.alone else step
+        key = rows, (self._node.rank + turn) % self._node.size
         if key not in self._made:
             self._made[key] = self._make(*key)
         return self._made[key]
 
     def _make(self, rows: int, turn: int) -> Plan:
         node, own, gathering = self._node, self._rows, None
-        if self._whole:
-            rounds = [whole_batch(rows, node, turn, own.unit, own.piece)]
-            if len(node.sizes) > 1:
-                gathering = self._gathering(rows)
+        if self._gathers:
+            rounds, gathering = [whole_batch(rows, node, turn, own.unit, own.piece, own.chunk)], self._gathering(rows)
         else:
             team = Alone(node.first + turn, sum(node.sizes)) if own.alone else node
             rounds = by_nodes(rows, team, 0 if own.alone else turn, own.unit, own.piece, own.chunk, own.held)
@@ -148,7 +153,15 @@ class Plans:
             for held in rounds
             for part in held.pieces
         ]
-        return Plan(rows, node.first + turn, rounds, pieces, gathering)
+        of_places = self._chunk_sums(rows, (1,) * sum(node.sizes))[node.first : node.first + node.size]
+        return Plan(rows, node.first + turn, rounds, pieces, gathering, of_places, self._chunk_sums(rows, node.sizes))
+
+    def _chunk_sums(self, rows: int, sizes: Sequence[int]) -> list[list[slice]]:
+        """Which chunks are in each partial sum of nodes of so many ranks; if there are none, the nodes' numbers."""
+        chunk = self._rows.chunk
+        if chunk is None:
+            return [[slice(index, index + 1)] for index in range(len(sizes))]
+        return [chunk_sums(node_rows(rows, sizes, index, chunk), chunk) for index in range(len(sizes))]
 
     def _micro_rows(self, rows: int) -> int | None:
         """In shards of how many rows the layers get a piece of so many."""

@@ -31,3 +31,11 @@ def test_all_exchanges_train_alike(alone: Weights) -> None:
         expected = alone[f"gradients; {batch}; {kind}"]
         # On the grid each number of a gradient is off by 2^-41 a micro-shard at most.
         np.testing.assert_allclose(params, expected, rtol=0, atol=1e-9 if kind != "whole" else 1e-5, err_msg=name)
+
+
+def test_what_goes_between_nodes_changes_no_bit(alone: Weights) -> None:
+    ways = [name for name in alone if name.startswith(("slices, reproducible", "auto, reproducible"))]
+    assert ways
+    for name in ways:
+        same = "; ".join(["factors, reproducible", *name.split("; ")[1:]])
+        np.testing.assert_array_equal(alone[name], alone[same], err_msg=name)
