@@ -34,6 +34,8 @@ _GOALS: dict[str, tuple[float | None, ...]] = {
     "images/s, reproducible / fast, 1 rank": (0.97, 1, 1.03),
     "images/s, reproducible / fast, 2 ranks": (1.15, 1.05, 1.05),
     "images/s, reproducible / fast, 4 ranks": (0.95, 0.95, 0.95),
+    "images/s, reproducible / fast of --before, 1 rank": (0.97, 1, 1.03),
+    "images/s, reproducible / fast of --before, 2 ranks": (1.15, 1.05, 1.05),
     "KiB that a step allocates, 1 rank": (4, None, None),
 }
 _BATCHES = (64, 256, 1024)
@@ -55,6 +57,17 @@ def numpy_job(
         options = ["--data", data, "--batch-size", str(batch), "--seconds", str(seconds), "--comm", sums]
         options += ["--exchange", exchange, *(["--reproducible"] if reproducible else [])]
         return _result([*command, "-m", "benchmarks.step", *options], {})
+
+    return run
+
+
+def job_before(ranks: int, folder: Path) -> Job:
+    """A function that measures the fast step of another version of this package, checked out in a folder."""
+
+    def run(data: str, batch: int, seconds: float) -> dict[str, float]:
+        command = [sys.executable, "-m", "launch", "run", "-n", str(ranks), "-m", "benchmarks.step", "--data", data]
+        command += ["--batch-size", str(batch), "--seconds", str(seconds)]
+        return _result(command, {"PYTHONPATH": str(folder)}, folder)
 
     return run
 
@@ -134,9 +147,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
 
 
-def _result(command: list[str], settings: dict[str, str]) -> dict[str, float]:
+def _result(command: list[str], settings: dict[str, str], folder: Path | None = None) -> dict[str, float]:
     env = {**os.environ, **settings}
-    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, timeout=_TIMEOUT, check=True)
+    done = subprocess.run(command, env=env, cwd=folder, stdout=subprocess.PIPE, text=True, timeout=_TIMEOUT, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
@@ -161,6 +174,8 @@ def ratios(measured: Measured, batch: int) -> dict[str, float | None]:
         ratio(of("1 rank, reproducible", "fast_step"), of("1 rank, reproducible", "step")),
         ratio(of("2 ranks, reproducible", "fast_step"), of("2 ranks, reproducible", "step")),
         ratio(of("4 ranks, reproducible", "fast_step"), of("4 ranks, reproducible", "step")),
+        ratio(of("1 rank, before", "step"), of("1 rank, reproducible", "step")),
+        ratio(of("2 ranks, before", "step"), of("2 ranks, reproducible", "step")),
         ratio(of("1 rank", "allocated"), 1024),
     )
     return dict(zip(_GOALS, values, strict=True))
@@ -171,8 +186,13 @@ def ratios(measured: Measured, batch: int) -> dict[str, float | None]:
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Interleaved; medians count.")
 @click.option("--seconds", default=2.0, show_default=True, help="For each measurement.")
 @click.option("--batches", default=",".join(map(str, _BATCHES)), show_default=True)
+@click.option(
+    "--before",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
+    help="Compare with another version of this package, checked out there.",
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures there.")
-def main(data: str, rounds: int, seconds: float, batches: str, json_file: Path | None) -> None:
+def main(data: str, rounds: int, seconds: float, batches: str, before: Path | None, json_file: Path | None) -> None:
     """Measure this package and PyTorch DDP in turn, and print Markdown tables of images/s and of ratios."""
     jobs: dict[str, Job] = {
         "1 rank": numpy_job(1),
@@ -186,6 +206,9 @@ def main(data: str, rounds: int, seconds: float, batches: str, json_file: Path |
         "half the batch, 1 rank": half_a_batch(numpy_job(1), at_once=1),
         "half the batch, 1 rank, two at once": half_a_batch(numpy_job(1), at_once=2),
     }
+    if before is not None:
+        data = str(Path(data).resolve()) if Path(data).exists() else data
+        jobs |= {"1 rank, before": job_before(1, before), "2 ranks, before": job_before(2, before)}
     if importlib.util.find_spec("torch"):
         jobs |= {"PyTorch, 1 rank": torch_job(1), "PyTorch DDP, 2 ranks": torch_job(2)}
     else:

@@ -14,11 +14,13 @@ CHECKOUT = Path(__file__).parents[1]
 @pytest.mark.slow
 def test_peers(tmp_path: Path) -> None:
     options = ("--rounds", "1", "--seconds", "0.05", "--batches", "64", "--json", tmp_path / "peers.json")
+    options += ("--before", CHECKOUT)  # here the same version
     job = run_job(None, "-m", "benchmarks.peers", *options, cwd=CHECKOUT, timeout=120)
     assert job.status == 0, job.err
     assert re.search(r"^\| 2 ranks \| [\d,]+ \|$", job.out, re.MULTILINE)
     assert re.search(r"^\| images/s, 2 ranks / 1 \| \d+\.\d\d \(goal 1\.6\) \|$", job.out, re.MULTILINE)
     assert re.search(r"^\| copies of the data in memory, 4 ranks \(goal 1\.1\) \| \d+\.\d\d \|$", job.out, re.MULTILINE)
+    assert re.search(r"^\| images/s, reproducible / fast of --before, 2 ranks \(?.*\| \d\.\d\d ", job.out, re.MULTILINE)
     assert json.loads((tmp_path / "peers.json").read_text())["2 ranks, batch 64"][0]["step"] > 0
 
 

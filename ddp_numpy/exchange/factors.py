@@ -27,8 +27,8 @@ from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.memory import memory_for
 from ddp_numpy.base.threads import blas
 from ddp_numpy.comm import Communicator, in_cache_lines
-from ddp_numpy.data import Reader, share
-from ddp_numpy.exchange.division import MOST_BLOCKS, Round, blocks, merged, node_rows
+from ddp_numpy.data import Reader
+from ddp_numpy.exchange.division import MOST_BLOCKS, Round, blocks, merged
 from ddp_numpy.exchange.factor_memory import FactorPiece, Shapes, cut_layers, factor_shapes
 from ddp_numpy.exchange.gradients import (
     FloatExchange,
@@ -261,7 +261,7 @@ class FactorExchange:
         if piece.closes and self._sees_all:
             self._add_chunks(piece.round)
         elif piece.closes:
-            self._read_missing(piece.round)
+            self._read_missing(self._current, piece.round)
             self._node.wait()
             self._add_chunks(piece.round)
             self._node.wait()
@@ -295,7 +295,7 @@ class FactorExchange:
         """From the factors of the node's rows, or of those of its last round, to this rank's run of the gradient."""
         node, gradient = self._node, self._gradient
         if not self._sees_all:
-            self._read_missing(plan.rounds[-1])
+            self._read_missing(plan, plan.rounds[-1])
             node.wait()
         if plan.gathering is not None:
             plan.gathering.run()
@@ -323,23 +323,12 @@ class FactorExchange:
             rows = slice(chunk.start - held.rows.start, chunk.stop - held.rows.start)
             self._gradient.add(chunk.start // (self._rows.chunk or self._rows.held), rows)
 
-    def _read_missing(self, held: Round) -> None:
+    def _read_missing(self, plan: Plan, held: Round) -> None:
         """Read input rows that this rank has not taken: those that it needs, and nobody writes for it."""
-        if self._reader is None or not self._cuts or not self._cuts[0].is_first:  # no reader while both ways are tried
+        if self._reader is None:  # while both ways are tried
             return
-        if self._rows.read_anew:
-            own, features, rank, ranks = slice(held.pieces[0].start, held.pieces[-1].stop), self._features, 0, 1
-        elif self._gathers:
-            # Nodes don't send input rows to each other. The ranks of a node share the reading.
-            node = self._node
-            own, features = node_rows(held.rows.stop, node.sizes, node.index, self._rows.unit), slice(None)
-            rank, ranks = node.rank, node.size
-        else:
-            return
-        for missing in (slice(held.rows.start, own.start), slice(own.stop, held.rows.stop)):
-            part = share(missing.stop - missing.start, rank, ranks)
-            rows = slice(missing.start + part.start, missing.start + part.stop)
-            place = slice(rows.start - held.rows.start, rows.stop - held.rows.start)
+        features = self._features if self._rows.read_anew else slice(None)
+        for rows, place in plan.missing[held.rows.start]:
             self._reader.read_features(self._batch[rows], features, self._cuts[0].X[place, features])
 
     def not_finite(self, loss: float) -> str | None:
@@ -347,12 +336,17 @@ class FactorExchange:
             return beyond_the_grid("the loss") if self.reproducible else "the loss is not a finite number"
         if self._rest is not None and (found := self._rest.not_finite(loss)):
             return found
-        if math.isfinite(np.dot(self.grads, self.grads)) if self._sees_all else not self._riders[-1]:
-            return None
         unfit = self._shared["unfit"]
-        for number, (_, part) in enumerate(self._gradient.own_blocks, self._first_block):
-            unfit[number] = not np.isfinite(part).all()
-        self._node.wait()
+        if self._sees_all:
+            if math.isfinite(np.dot(self.grads, self.grads)):
+                return None
+            unfit = np.array([not np.isfinite(part).all() for _, part in self._gradient.filled])
+        elif not self._riders[-1]:
+            return None
+        else:
+            for number, (_, part) in enumerate(self._gradient.own_blocks, self._first_block):
+                unfit[number] = not np.isfinite(part).all()
+            self._node.wait()
         if not unfit.any():
             return None
         return f"the gradient of {self._names[int(np.argmax(unfit))]} is not a finite number"

@@ -49,7 +49,7 @@ class OrderedSum:
         while len(self.sums) > 2:
             self._join()
         if len(self.sums) == 2:
-            np.add(*self.sums, out=out)
+            np.add(self.sums[0], self.sums[1], out=out)
         else:
             np.copyto(out, self.sums[0])
         self.clear()

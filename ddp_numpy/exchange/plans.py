@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ddp_numpy.comm import Node
+from ddp_numpy.data import share
 from ddp_numpy.exchange.division import (
     ROUND_ROWS,
     SHARED_ROWS,
@@ -99,6 +100,8 @@ class Plan:
     rounds: list[Round]
     pieces: list[FactorPiece]
     gathering: Gathering | None
+    missing: dict[int, list[tuple[slice, slice]]]
+    """Of a round, by its first row: input rows that this rank has to read, as it takes others, and their places."""
     of_places: list[list[slice]]
     """Which chunks are in each partial sum of this node's ranks, if each is alone."""
     of_nodes: list[list[slice]]
@@ -154,7 +157,29 @@ class Plans:
             for part in held.pieces
         ]
         of_places = self._chunk_sums(rows, (1,) * sum(node.sizes))[node.first : node.first + node.size]
-        return Plan(rows, node.first + turn, rounds, pieces, gathering, of_places, self._chunk_sums(rows, node.sizes))
+        of_nodes, missing = (
+            self._chunk_sums(rows, node.sizes),
+            {held.rows.start: self._missing(held) for held in rounds},
+        )
+        return Plan(rows, node.first + turn, rounds, pieces, gathering, missing, of_places, of_nodes)
+
+    def _missing(self, held: Round) -> list[tuple[slice, slice]]:
+        """Input rows of a round that this rank has to read although it takes others, and their places in memory."""
+        node, found = self._node, []
+        if not self._cuts or not self._cuts[0].is_first:
+            return []
+        if self._rows.read_anew:
+            own, rank, ranks = slice(held.pieces[0].start, held.pieces[-1].stop), 0, 1
+        elif self._gathers:  # nodes don't send input rows to each other; the ranks of a node share the reading
+            own, rank, ranks = node_rows(held.rows.stop, node.sizes, node.index, self._rows.unit), node.rank, node.size
+        else:
+            return []
+        for missing in (slice(held.rows.start, own.start), slice(own.stop, held.rows.stop)):
+            part = share(missing.stop - missing.start, rank, ranks)
+            rows = slice(missing.start + part.start, missing.start + part.stop)
+            if rows.start < rows.stop:
+                found.append((rows, slice(rows.start - held.rows.start, rows.stop - held.rows.start)))
+        return found
 
     def _chunk_sums(self, rows: int, sizes: Sequence[int]) -> list[list[slice]]:
         """Which chunks are in each partial sum of nodes of so many ranks; if there are none, the nodes' numbers."""
