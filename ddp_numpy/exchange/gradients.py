@@ -38,6 +38,8 @@ class GradientExchange(abc.ABC):
     riders: Array
     runs: Sequence[slice]
     found: str | None = None
+    _pieces: dict[int, list[_Rows]]
+    """By the number of a batch's rows; made when they are first asked for."""
 
     def prepare(
         self,
@@ -50,7 +52,7 @@ class GradientExchange(abc.ABC):
     ) -> None:
         refuse_second_trainer(self, comm)
         model.grads = self.prepare_layers(comm, model, model.layer_slices(), batch_size, riders)
-        self.runs = (slice(0, model.params.size),)
+        self.runs = [slice(0, model.params.size)]
 
     @abc.abstractmethod
     def prepare_layers(
@@ -74,8 +76,10 @@ class GradientExchange(abc.ABC):
     def sum_rows(self, partial: Array) -> Array: ...
 
     def pieces(self, rows: int) -> Iterable[Piece]:
-        mine = share(rows, self._comm.rank, self._comm.size, self.micro_rows or 1)
-        return [_Rows(part) for part in pieces(mine, self._piece_rows)]
+        if rows not in self._pieces:
+            mine = share(rows, self._comm.rank, self._comm.size, self.micro_rows or 1)
+            self._pieces[rows] = [_Rows(part) for part in pieces(mine, self._piece_rows)]
+        return self._pieces[rows]
 
     def read(self, reader: Reader, batch: Array, piece: Piece) -> tuple[Array, Array]:
         return read_rows(reader, batch[piece.rows], self.micro_rows)
@@ -101,7 +105,7 @@ class GradientExchange(abc.ABC):
     ) -> dict[str, slice]:
         """Note what the steps need; returns the parameters of the layers, and their places in a vector of their own."""
         self._comm, self._layers = comm, [layer for layer in model.layers if layer in layers]
-        self._piece_rows = None if model.joins_rows else piece_rows
+        self._piece_rows, self._pieces = None if model.joins_rows else piece_rows, {}
         return model.parameter_slices(layers)
 
 

@@ -60,7 +60,8 @@ class SoftmaxCrossEntropy:
         P, dlogits = self._probabilities.rows(len(self._right)), self.gradients.rows(*self._shape[:-1])
         P.reshape(-1)[self._right] -= 1
         np.divide(P.reshape(self._shape), global_rows, out=dlogits)
-        dlogits.reshape(P.shape)[self._rows :] = 0
+        if self._rows < len(P):
+            dlogits.reshape(P.shape)[self._rows :] = 0
         return dlogits
 
     def _row_firsts(self, n: int) -> Array:

@@ -83,7 +83,7 @@ class Optimizer(abc.ABC):
         Uses the gradients up. A run is a slice with numbers for start and stop, and a step of 1.
         """
         self.steps += 1
-        if runs is None and not self.groups:
+        if not self.groups and (runs is None or runs == [slice(0, params.size)]):
             self.update(params, grads, self.state, self.hyper)
             return
         vectors = {name: array for name, array in self.state.items() if array.shape == params.shape}
