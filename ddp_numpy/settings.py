@@ -76,10 +76,41 @@ class Training(Group):
 
     epochs: int = option(20, count(), "How often all rows are trained on.", change=Change.RUN)
     batch_size: int = option(64, count(), "The global batch, whatever the number of ranks.")
-    lr: float = option(0.01, positive(), "Learning rate of SGD.", change=Change.OVERRIDE)
-    momentum: float = option(
-        0.0, Real(0, 1, max_open=True), "How much of its last update SGD keeps.", change=Change.OVERRIDE
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "lars", "lamb"] = option(
+        "sgd", click.Choice(["sgd", "adam", "adamw", "rmsprop", "lars", "lamb"]), "What updates the weights."
     )  # fmt: skip
+    lr: float | None = option(
+        None, positive(), "Learning rate.", change=Change.OVERRIDE,
+        shown_default="0.01 of sgd, 0.1 of lars, else 0.001",
+    )  # fmt: skip
+    momentum: float | None = option(
+        None, Real(0, 1, max_open=True), "How much of its last update sgd, rmsprop or lars keeps.",
+        change=Change.OVERRIDE, shown_default="0.9 of lars, else 0",
+    )  # fmt: skip
+    nesterov: bool = option(False, click.BOOL, "Of sgd: the gradient where the momentum leads to.")
+    beta1: float | None = option(
+        None, Real(0, 1, max_open=True), "Decay of the running mean of gradients of adam, adamw and lamb.",
+        shown_default="0.9",
+    )  # fmt: skip
+    beta2: float | None = option(
+        None, Real(0, 1, max_open=True), "The same of their squares.", shown_default="0.999"
+    )  # fmt: skip
+    decay: float | None = option(
+        None, Real(0, 1, max_open=True), "Decay of rmsprop's running mean of squares.", shown_default="0.99"
+    )  # fmt: skip
+    epsilon: float | None = option(
+        None, positive(), "What is added to the root of the mean of squares.", shown_default="1e-6 of lamb, else 1e-8"
+    )  # fmt: skip
+    trust: float | None = option(
+        None, positive(), "How large an update by lars is, relative to the weights.", shown_default="0.001"
+    )  # fmt: skip
+    weight_decay: float | None = option(
+        None, Real(0), "Pull weights to 0: a step of its own of adamw and lamb, else part of the gradient (L2).",
+        change=Change.OVERRIDE, shown_default="0.01 of adamw and lamb, else 0",
+    )  # fmt: skip
+    decay_all: bool = option(
+        False, click.BOOL, "Not only weights: biases and normalizations, too; lars and lamb adapt them."
+    )
     clip_norm: float | None = option(
         None, positive(), "Scale larger gradients down to this Euclidean norm.", change=Change.OVERRIDE
     )  # fmt: skip
@@ -231,13 +262,16 @@ class Settings:
             was = option.check(before.get(name, option.default))
             if was != now:
                 hint = f" (--override {name}={as_text(now)} changes it)" if option.change is Change.OVERRIDE else ""
-                changes.append(f"--{name} was {as_text(was)}, now {as_text(now)}{hint}")
+                words = ["its default" if value is None else as_text(value) for value in (was, now)]
+                changes.append(f"--{name} was {words[0]}, now {words[1]}{hint}")
         changes += [
             f"--{name} was {before[name]}, but this version has no such option" for name in before.keys() - OPTIONS
         ]
         return changes
 
 
+HYPERPARAMETERS = ("lr", "momentum", "beta1", "beta2", "decay", "epsilon", "trust", "weight_decay")
+"""Fields of Training that an optimizer has by the same names, or does not have."""
 GROUPS: dict[str, Any] = {field.name: field.default_factory for field in dataclasses.fields(Settings)}
 """The groups' classes, by their names in Settings. The class's own name is the title in --help."""
 OPTIONS: dict[str, Option] = {option.name: option for kind in GROUPS.values() for option in kind.options()}

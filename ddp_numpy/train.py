@@ -9,16 +9,13 @@ from ddp_numpy.base.threads import describe_blas
 from ddp_numpy.cli import run, training_options, training_settings
 from ddp_numpy.comm import Communicator, is_launched, is_reporter, world
 from ddp_numpy.data import Dataset, load_data
-from ddp_numpy.exchange import choose_exchange
-from ddp_numpy.nn import Dense, Layer, ReLU, Sequential
-from ddp_numpy.optim import SGD
+from ddp_numpy.making import make_trainer
 from ddp_numpy.runs.circumstances import circumstances
 from ddp_numpy.runs.folder import NoRecord, RunFolder
 from ddp_numpy.runs.report import Report
 from ddp_numpy.runs.resume import Start, find_start, identity
 from ddp_numpy.runs.snapshot import Snapshot
 from ddp_numpy.settings import Settings
-from ddp_numpy.training.replicas import ReplicaCheck
 from ddp_numpy.training.signals import stopped_by_signals
 from ddp_numpy.training.trainer import Trainer
 
@@ -68,6 +65,7 @@ def train(settings: Settings, given: set[str], comm: Communicator) -> None:
     decided = {
         "micro-rows": trainer.exchange.micro_rows,
         "exchange": trainer.exchange.found or settings.training.exchange,
+        "lr": trainer.optimizer.lr,
     }
     settings = settings.of(settings.values() | decided)
     record = begin(start, settings, trainer, train_data, report)
@@ -86,32 +84,6 @@ def train(settings: Settings, given: set[str], comm: Communicator) -> None:
                 record.after_epoch(trainer, epoch)
         with comm.together():
             record.finish(trainer.model)
-
-
-def make_trainer(settings: Settings, train_data: Dataset, comm: Communicator) -> Trainer:
-    """The objects that the settings describe, ready to train on these rows."""
-    training = settings.training
-    layers: list[Layer] = []
-    for width in settings.model.hidden:
-        layers += [Dense(width), ReLU()]
-    trainer = Trainer(
-        Sequential(*layers, Dense(train_data.classes), dtype=settings.model.dtype),
-        SGD(training.lr, training.momentum),
-        comm,
-        batch_size=training.batch_size,
-        seed=training.seed,
-        clip_norm=training.clip_norm,
-        exchange=choose_exchange(
-            training.exchange,
-            comm,
-            training.batch_size,
-            reproducible=training.reproducible,
-            micro_rows=training.micro_rows,
-        ),
-        replica_check=ReplicaCheck(every=training.check_replicas),
-    )
-    trainer.prepare(train_data)
-    return trainer
 
 
 def begin(

@@ -21,7 +21,9 @@ import numpy as np
 import ddp_numpy
 from ddp_numpy.base.errors import JobError
 from ddp_numpy.base.messages import begin_command, tell
+from ddp_numpy.making import make_optimizer
 from ddp_numpy.nn import Array, Sequential
+from ddp_numpy.optim import SGD
 from ddp_numpy.runs.model_file import load_model
 from ddp_numpy.runs.snapshot import read_snapshot
 from ddp_numpy.settings import Settings
@@ -115,7 +117,11 @@ def _rounding(settings: Settings, steps: int) -> float:
     # one of the jobs lets that row's gradient through. The bound is as if this happened to one row in every step, in
     # random directions: one row of B counts lr / B, momentum m makes this 1 / (1 - m) times as much, and n steps in
     # random directions add up to sqrt(n) times one step. Example: 0.01 / 64 * sqrt(10,500) = 0.016.
-    return training.lr / (1 - training.momentum) / training.batch_size * math.sqrt(steps)
+    # Other optimizers divide by the gradient's own size, so one that is nothing but rounding makes a whole step of lr.
+    optimizer = make_optimizer(training)
+    if not isinstance(optimizer, SGD):
+        return optimizer.lr * math.sqrt(steps)
+    return optimizer.lr / (1 - optimizer.hyper["momentum"]) / training.batch_size * math.sqrt(steps)
 
 
 def _compare(params: Array, expected: Array, slices: dict[str, slice]) -> tuple[float, str]:

@@ -31,7 +31,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ddp_numpy import (
-    SGD,
     Dataset,
     Dense,
     DivergedError,
@@ -43,6 +42,7 @@ from ddp_numpy import (
     load_model,
 )
 from ddp_numpy.cli import _read_toml
+from ddp_numpy.making import make_optimizer
 from ddp_numpy.runs.resume import Start, identity
 from ddp_numpy.runs.snapshot import read_snapshot
 from ddp_numpy.settings import Settings
@@ -71,7 +71,7 @@ def use_checkpoint(path: Path) -> None:
     settings = start.settings(Settings(), set())
     trainer = Trainer(
         Sequential(Dense(4), ReLU(), Dense(CLASSES), dtype=settings.model.dtype),
-        SGD(settings.training.lr, settings.training.momentum),
+        make_optimizer(settings.training),
         SingleProcess(),
         batch_size=BATCH_SIZE,
     )

@@ -21,8 +21,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": LIBRARY | {"training", "settings"},
     "": LIBRARY | {"exchange", "training", "runs"},
     "cli": BASE | {"comm", "settings"},
-    "train": LIBRARY | {"exchange", "training", "runs", "settings", "cli", ""},
-    "verify": LIBRARY | {"runs", "settings", ""},
+    "making": LIBRARY | {"exchange", "training", "settings"},
+    "train": LIBRARY | {"making", "training", "runs", "settings", "cli", ""},
+    "verify": LIBRARY | {"making", "runs", "settings", ""},
     "probe": BASE | {"comm", "cli", ""},
 }
 

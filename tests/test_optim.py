@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from adaptive import Adaptive
+from optimizers import OPTIMIZERS
 from tables import classified_rows
 
 from ddp_numpy import SGD, Dataset, Dense, InputError, Interrupted, Optimizer, ReLU, Sequential, SingleProcess, Trainer
@@ -48,15 +49,16 @@ def test_a_groups_parameters_have_its_hyperparameters_and_no_others_do() -> None
 
 
 def test_a_group_with_a_hyperparameter_that_is_none_is_refused() -> None:
-    with pytest.raises(InputError, match="a group sets 'weight_decay', but SGD has only lr, momentum"):
-        SGD(0.1, groups=[Group(is_bias, {"weight_decay": 0.1})])
+    with pytest.raises(InputError, match="a group sets 'beta1', but SGD has only lr, momentum, weight_decay"):
+        SGD(0.1, groups=[Group(is_bias, {"beta1": 0.1})])
 
 
-def trainer() -> Trainer:
-    return Trainer(Sequential(Dense(6), ReLU(), Dense(4)), Adaptive(), SingleProcess(), batch_size=16)
+@pytest.mark.parametrize("name", [*OPTIMIZERS, "a third party's"])
+def test_an_optimizer_is_checkpointed_whole(name: str, tmp_path: Path) -> None:
+    def trainer() -> Trainer:
+        optimizer = OPTIMIZERS.get(name, Adaptive)()
+        return Trainer(Sequential(Dense(6), ReLU(), Dense(4)), optimizer, SingleProcess(), batch_size=16)
 
-
-def test_a_third_partys_optimizer_is_checkpointed_whole(tmp_path: Path) -> None:
     X, y = classified_rows(100)
     data = Dataset(X, y, classes=4, divisor=255.0)
     whole, stopped, resumed = trainer(), trainer(), trainer()

@@ -73,7 +73,8 @@ def some_other(name: str) -> Any:
         "checkpoint-every": (3, "steps"),
     }
     others |= {"label-column": "digit", "resume": "auto", "out": Path("a"), "valid-fraction": 0.3, "momentum": 0.5}
-    others |= {"override": ("lr=0.5",)}
+    others |= {"override": ("lr=0.5",), "optimizer": "adam"}
+    others |= dict.fromkeys(("beta1", "beta2", "decay", "weight-decay"), 0.5)
     default = OPTIONS[name].default
     if name in others:
         return others[name]
@@ -93,7 +94,8 @@ def test_any_value_is_recorded_and_read_back(name: str) -> None:
 def test_what_a_change_means_for_a_resumed_run(name: str) -> None:
     before, other = Settings().recorded(), Settings.of({name: some_other(name)})
     result = {"hidden", "dtype", "batch-size", "lr", "momentum", "clip-norm", "seed"}
-    result |= {"exchange", "reproducible", "micro-rows"}
+    result |= {"exchange", "reproducible", "micro-rows", "optimizer", "nesterov", "beta1", "beta2", "decay", "epsilon"}
+    result |= {"trust", "weight-decay", "decay-all"}
     assert bool(other.changed(before)) == (name in result)
     assert all(change.startswith(f"--{name} was ") for change in other.changed(before))
     # What is not given comes from the run, but for what each start says anew.
@@ -104,10 +106,11 @@ def test_what_a_change_means_for_a_resumed_run(name: str) -> None:
 
 def test_an_option_that_the_runs_version_did_not_have_counts_as_its_default() -> None:
     before = Settings().recorded()
-    del before["momentum"]
+    del before["seed"]
     assert Settings().changed(before) == []
+    assert Settings(training=Training(seed=5)).changed(before) == ["--seed was 1, now 5"]
     assert Settings(training=Training(momentum=0.5)).changed(before) == [
-        "--momentum was 0.0, now 0.5 (--override momentum=0.5 changes it)"
+        "--momentum was its default, now 0.5 (--override momentum=0.5 changes it)"
     ]
 
 
@@ -142,7 +145,7 @@ def test_an_override_wins_over_the_runs_value() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        (["seed=2"], "override: 'seed=2' is not lr=value or momentum=value or clip-norm=value"),
+        (["seed=2"], "override: 'seed=2' is not lr=value or momentum=value or weight-decay=value or clip-norm=value"),
         (["lr"], "override: 'lr' is not lr=value"),
         (["lr=-1"], "override: lr: -1.0 is not in the range x>0"),
         (["lr=x"], "override: lr: 'x' is not a valid float"),
@@ -207,7 +210,5 @@ def test_names_of_folders_need_not_be_text() -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(
-        InputError, match="unknown key 'batch'; the keys are batch-size, check-replicas, checkpoint-every"
-    ):
+    with pytest.raises(InputError, match="unknown key 'batch'; the keys are batch-size, beta1, beta2, check-replicas"):
         Settings.of({"batch": 64})

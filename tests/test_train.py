@@ -28,7 +28,13 @@ def test_help_shows_groups_and_defaults_once(tmp_path: Path) -> None:
         for group in ("Data:", "Model:", "Training:", "Output:"):
             assert group in job.out
         text = " ".join(job.out.split())
-        for default in ("default: digits", "default: 128,64", "default: 20", "default: 0.01", "default: (runs/<time>)"):
+        for default in (
+            "default: digits",
+            "default: 128,64",
+            "default: 20",
+            "default: (0.01 of sgd",
+            "default: (runs/<time>)",
+        ):
             assert default in text
 
 

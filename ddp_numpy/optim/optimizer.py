@@ -2,9 +2,11 @@
 
 import abc
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from ddp_numpy.base.errors import InputError
@@ -20,6 +22,11 @@ class Group:
     """By a parameter's name, like "b of layer 1 (Dense)": whether it belongs to the group."""
     hyper: Mapping[str, float]
     """The hyperparameters that differ, and their values."""
+
+
+def is_no_weight(name: str) -> bool:
+    """Whether a parameter of this name is a bias, or one of a normalization: weights alone are named W."""
+    return not name.startswith("W ")
 
 
 class Optimizer(abc.ABC):
@@ -46,10 +53,20 @@ class Optimizer(abc.ABC):
         """
         self._parameters: list[tuple[slice, Mapping[str, float]]] = []
 
+    by_parameter = False
+    """Whether `update` is to get each parameter on its own, and whole, as an update by norms wants it.
+
+    Then `elementwise` is False.
+    """
     elementwise = True
     """Whether a number's update depends on that number alone, so that runs of the vectors may be updated by several
     ranks of a node. False, too, if `state` has other arrays than vectors (P,): then one rank updates all.
     """
+
+    @property
+    def _cuts(self) -> bool:
+        """Whether each parameter is updated on its own."""
+        return bool(self.groups) or self.by_parameter
 
     @property
     def lr(self) -> float:
@@ -60,11 +77,32 @@ class Optimizer(abc.ABC):
         """Make the state for parameters (P,), of which each has a name and a slice."""
         self.steps = 0
         self.state = self.make_state(params)
-        self.elementwise &= all(array.shape == params.shape for array in self.state.values())
+        self.elementwise &= all(array.shape == params.shape for array in self.state.values()) and not self.by_parameter
+        self._scratch = np.empty(0, params.dtype)
         self._parameters = [
             (part, next((group.hyper for group in self.groups if group.chooses(name)), {}))
             for name, part in parameters.items()
         ]
+
+    def scratch(self, n: int) -> Array:
+        """Memory (n,) for an update to write what it needs for a moment."""
+        if len(self._scratch) < n:
+            self._scratch = np.empty(n, self._scratch.dtype)
+        return self._scratch[:n]
+
+    def norm(self, x: Array) -> float:
+        """The Euclidean norm of x (n,): not by BLAS, which adds up in another order on another kind of CPU."""
+        return math.sqrt(np.add.reduce(np.multiply(x, x, out=self.scratch(x.size))))
+
+    def add_decay(self, params: Array, grads: Array, hyper: Mapping[str, float]) -> None:
+        """Add weight_decay * params (n,) to grads (n,): the gradient of weight_decay / 2 * |params|^2."""
+        if hyper["weight_decay"]:
+            grads += np.multiply(params, hyper["weight_decay"], out=self.scratch(params.size))
+
+    def _decay(self, kind: str = "coupled") -> str:
+        """Weight decay, for people to read; kind: whether it is part of the gradient, or a step of its own."""
+        decay = self.hyper["weight_decay"]
+        return f", {kind} weight decay {decay:g}" if decay else ""
 
     @abc.abstractmethod
     def make_state(self, params: Array) -> dict[str, Array]:
@@ -83,7 +121,7 @@ class Optimizer(abc.ABC):
         Uses the gradients up. A run is a slice with numbers for start and stop, and a step of 1.
         """
         self.steps += 1
-        if not self.groups and (runs is None or runs == [slice(0, params.size)]):
+        if not self._cuts and (runs is None or runs == [slice(0, params.size)]):
             self.update(params, grads, self.state, self.hyper)
             return
         vectors = {name: array for name, array in self.state.items() if array.shape == params.shape}
@@ -92,8 +130,8 @@ class Optimizer(abc.ABC):
             self.update(params[part], grads[part], views, {**self.hyper, **own})
 
     def _parts(self, runs: Sequence[slice]) -> Iterator[tuple[slice, Mapping[str, float]]]:
-        """The runs cut where one group's parameters end, with each piece's own hyperparameters."""
-        if not self.groups:
+        """The runs, or the parameters in them, with each piece's own hyperparameters."""
+        if not self._cuts:
             yield from ((run, {}) for run in runs)
             return
         for run in runs:

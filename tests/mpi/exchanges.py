@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 from adaptive import Adaptive
+from optimizers import OPTIMIZERS
 from tables import classified_rows
 
 from ddp_numpy import SGD, Dataset, Dense, FactorExchange, FloatExchange, GridExchange, ReLU, Sequential, Trainer, world
@@ -49,5 +50,13 @@ if __name__ == "__main__":
                 trainer = Trainer(model, optimizer(), comm, batch_size=batch, exchange=exchange(), clip_norm=clip_norm)
                 trainer.train(data, data, 2)
                 found[f"{name}; {batch}; {kind}"] = model.params.copy()
+    X, y = classified_rows(203, features=30)
+    data = Dataset(X, y, classes=4, divisor=255.0)
+    for kind, optimizer in OPTIMIZERS.items():
+        for name in ("gradients", "auto", "factors, reproducible", "slices, reproducible"):
+            model = Sequential(Dense(20), ReLU(), Dense(4), dtype=np.float64)
+            trainer = Trainer(model, optimizer(), comm, batch_size=32, exchange=EXCHANGES[name]())
+            trainer.train(data, data, 2)
+            found[f"{name}; 32; {kind}"] = model.params.copy()
     if comm.rank == 0:
         np.savez(sys.argv[1], **found)

@@ -159,7 +159,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "extra argument": (options("extra"), "Got unexpected extra argument"),
     "unknown key": (
         toml("batch = 64\n"),
-        "run.toml: unknown key 'batch'; the keys are batch-size, check-replicas, checkpoint-every",
+        "run.toml: unknown key 'batch'; the keys are batch-size, beta1, beta2, check-replicas",
     ),
     "wrong value": (toml("epochs = 2.5\n"), "run.toml: epochs: '2.5' is not a valid integer"),
     "wrong type": (toml("epochs = true\n"), "run.toml: epochs: 'True' is not a valid integer"),
@@ -239,6 +239,11 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "lr of another script": (options("--lr", "\u0663"), "is not a number in the digits 0 to 9"),
     "not UTF-8": (options("--label-column", "caf\udce9"), "is not UTF-8 text, which config.toml needs"),
     "override of a seed": (options("--override", "seed=2"), "'seed=2' is not lr=value or momentum=value"),
+    "hyperparameter of another": (
+        options("--optimizer", "adam", "--momentum", "0.9"),
+        "--momentum: adam does not have it; it has --lr, --beta1, --beta2, --epsilon, --weight-decay",
+    ),
+    "nesterov without momentum": (options("--nesterov"), "--nesterov: needs --optimizer sgd and a --momentum above 0"),
     "override without a run": (options("--override", "lr=2"), "--override changes an option of a run that is resumed"),
     "resume a poor checkpoint": (poor_checkpoint, "c.npz: not a run's checkpoint: it does not note options"),
 }
