@@ -15,6 +15,8 @@ from ddp_numpy.comm.whereabouts import Place, Whereabouts
 T = TypeVar("T")
 Array = npt.NDArray[Any]
 
+Messages = tuple[npt.NDArray[np.uint8], Sequence[int]]
+"""The memory of messages that lie one behind the other, and the size of each in bytes."""
 WHOLE = slice(None)
 _CACHE_LINE = 64
 
@@ -168,17 +170,8 @@ class Node:
         counts: the parts' sizes in bytes. The parts lie one behind the other, and each node has written its own.
         """
 
-    def swap(
-        self,
-        sent: npt.NDArray[np.uint8],
-        sent_counts: Sequence[int],
-        received: npt.NDArray[np.uint8],
-        received_counts: Sequence[int],
-    ) -> None:
-        """Send a message to each node, and get one of each, among partners. Ranks without partners do nothing.
-
-        counts: the messages' sizes in bytes. They lie one behind the other.
-        """
+    def swap(self, sent: Messages, received: Messages) -> None:
+        """Send a message to each node, and get one of each, among partners. Ranks without partners do nothing."""
 
     def broadcast_(self, x: Array) -> None:
         """Replace x, made by `array`, by that of node 0, and wait."""

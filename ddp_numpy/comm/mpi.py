@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ddp_numpy.base.errors import JobError
-from ddp_numpy.comm.communicator import Array, Communicator, Node, SummedVector
+from ddp_numpy.comm.communicator import Array, Communicator, Messages, Node, SummedVector
 from ddp_numpy.comm.lifeline import ABORTING, tell_launcher
 
 # mpi4py would start MPI on import. Here MPI starts later, when world() has checked that mpirun fits this library.
@@ -59,19 +59,12 @@ def gather_in_place(comm: MPI.Intracomm, buffer: npt.NDArray[np.uint8], counts: 
         comm.Allgatherv(MPI.IN_PLACE, [buffer, counts])
 
 
-def swap(
-    comm: MPI.Intracomm,
-    sent: npt.NDArray[np.uint8],
-    sent_counts: Sequence[int],
-    received: npt.NDArray[np.uint8],
-    received_counts: Sequence[int],
-) -> None:
-    """Send a message, of so many bytes, to each rank of a communicator, and get one of each."""
-    messages = [sent, sent_counts], [received, received_counts]
+def swap(comm: MPI.Intracomm, sent: Messages, received: Messages) -> None:
+    """Send a message to each rank of a communicator, and get one of each."""
     if _NEVER_YIELDS:
-        _complete(comm.Ialltoallv(*messages))
+        _complete(comm.Ialltoallv(sent, received))
     else:
-        comm.Alltoallv(*messages)
+        comm.Alltoallv(sent, received)
 
 
 def _complete(request: MPI.Request) -> None:
@@ -111,15 +104,9 @@ class LoneNode(Node):
         with self._here:
             gather_in_place(MPI.COMM_WORLD, buffer, counts)
 
-    def swap(
-        self,
-        sent: npt.NDArray[np.uint8],
-        sent_counts: Sequence[int],
-        received: npt.NDArray[np.uint8],
-        received_counts: Sequence[int],
-    ) -> None:
+    def swap(self, sent: Messages, received: Messages) -> None:
         with self._here:
-            swap(MPI.COMM_WORLD, sent, sent_counts, received, received_counts)
+            swap(MPI.COMM_WORLD, sent, received)
 
 
 class MPICommunicator(Communicator):

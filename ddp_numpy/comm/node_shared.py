@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.comm.communicator import WHOLE, Array, Node, SummedVector, in_cache_lines
+from ddp_numpy.comm.communicator import WHOLE, Array, Messages, Node, SummedVector, in_cache_lines
 from ddp_numpy.comm.mpi import MPI, MPICommunicator, barrier, gather_in_place, sum_in_place, swap
 
 _SHARED_MEMORY = "/dev/shm"  # where the MPI libraries have their windows on Linux
@@ -213,16 +213,10 @@ class SharedNode(Node):
             if self._node.across is not None and buffer.size:
                 gather_in_place(self._node.across, buffer, counts)
 
-    def swap(
-        self,
-        sent: npt.NDArray[np.uint8],
-        sent_counts: Sequence[int],
-        received: npt.NDArray[np.uint8],
-        received_counts: Sequence[int],
-    ) -> None:
+    def swap(self, sent: Messages, received: Messages) -> None:
         with self._here:
             if self._node.across is not None:
-                swap(self._node.across, sent, sent_counts, received, received_counts)
+                swap(self._node.across, sent, received)
 
     def broadcast_(self, x: Array) -> None:
         with self._here:

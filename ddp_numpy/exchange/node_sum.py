@@ -26,8 +26,8 @@ class NodeSum:
         everything = slice(0, vector.size)
         self._shares = [everything if nodes == 2 else share(vector.size, index, nodes) for index in range(nodes)]
         own, times = self._shares[node.index], len(spans[node.index])
-        self._sent = _Messages([(part, times) for part in self._shares], node.index, vector, riders)
-        self._received = _Messages([(own, len(theirs)) for theirs in spans], node.index, vector, riders)
+        self._sent = _Places([(part, times) for part in self._shares], node.index, vector, riders)
+        self._received = _Places([(own, len(theirs)) for theirs in spans], node.index, vector, riders)
         self._sum, self._all_riders = OrderedSum(), np.zeros_like(riders)
 
     def run(self, sums: Sequence[Array]) -> None:
@@ -38,7 +38,7 @@ class NodeSum:
                 np.copyto(message[0], self._riders)
                 for place, whole in zip(message[1], sums, strict=True):
                     np.copyto(place, whole[part])
-        node.swap(self._sent.memory, self._sent.counts, self._received.memory, self._received.counts)
+        node.swap((self._sent.memory, self._sent.counts), (self._received.memory, self._received.counts))
         self._all_riders.fill(0)
         for message, spans in zip(self._received.places, self._spans, strict=True):
             riders, parts = message or (self._riders, [whole[own] for whole in sums])
@@ -51,8 +51,8 @@ class NodeSum:
             node.gather_(self._vector.view(np.uint8), [self._vector[part].nbytes for part in self._shares])
 
 
-class _Messages:
-    """One for each node but one's own, which needs none: the riders, and its share of some partial sums."""
+class _Places:
+    """Memory of messages, one for each node but one's own: the riders, and the node's share of some partial sums."""
 
     def __init__(self, shares: Sequence[tuple[slice, int]], own: int, vector: Array, riders: Array) -> None:
         """shares: of each node, and of how many sums."""
