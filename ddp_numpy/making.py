@@ -1,5 +1,6 @@
 """From settings to the objects that they describe."""
 
+import math
 from collections.abc import Callable
 
 from ddp_numpy.base.errors import InputError
@@ -8,6 +9,16 @@ from ddp_numpy.data import Dataset
 from ddp_numpy.exchange import choose_exchange
 from ddp_numpy.nn import Dense, Layer, ReLU, Sequential
 from ddp_numpy.optim import LAMB, LARS, SGD, Adam, AdamW, Group, Optimizer, RMSprop, is_no_weight
+from ddp_numpy.optim.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    OneCycle,
+    Polynomial,
+    Schedule,
+    Step,
+    WarmUp,
+)
 from ddp_numpy.settings import HYPERPARAMETERS, Settings, Training
 from ddp_numpy.training.replicas import ReplicaCheck
 from ddp_numpy.training.trainer import Trainer
@@ -15,6 +26,15 @@ from ddp_numpy.training.trainer import Trainer
 _OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "lars": LARS, "lamb": LAMB,
 }  # fmt: skip
+# By schedule, the options that it has.
+_SCHEDULES: dict[str, tuple[str, ...]] = {
+    "constant": (),
+    "step": ("lr_every", "lr_factor"),
+    "exponential": ("lr_every", "lr_factor"),
+    "cosine": ("schedule_epochs", "final_lr"),
+    "polynomial": ("schedule_epochs", "final_lr", "power"),
+    "one-cycle": ("schedule_epochs",),
+}
 
 
 def make_trainer(settings: Settings, train_data: Dataset, comm: Communicator) -> Trainer:
@@ -22,6 +42,7 @@ def make_trainer(settings: Settings, train_data: Dataset, comm: Communicator) ->
     training = settings.training
     with comm.together():
         optimizer = make_optimizer(training)
+        schedule = make_schedule(training, -(-len(train_data) // training.batch_size), optimizer.lr)
     layers: list[Layer] = []
     for width in settings.model.hidden:
         layers += [Dense(width), ReLU()]
@@ -31,6 +52,7 @@ def make_trainer(settings: Settings, train_data: Dataset, comm: Communicator) ->
         comm,
         batch_size=training.batch_size,
         seed=training.seed,
+        schedule=schedule,
         clip_norm=training.clip_norm,
         exchange=choose_exchange(
             training.exchange,
@@ -50,6 +72,7 @@ def make_optimizer(training: Training) -> Optimizer:
     kind = _OPTIMIZERS[training.optimizer]
     given = {name: value for name in HYPERPARAMETERS if (value := getattr(training, name)) is not None}
     hyper = kind().hyper | given
+    given["lr"] = learning_rate(training) * scaled_by(training)
     if unknown := given.keys() - kind().hyper.keys():
         own = ", ".join(_flag(name) for name in HYPERPARAMETERS if name in kind().hyper)
         raise InputError(f"{_flag(min(unknown))}: {training.optimizer} does not have it; it has {own}")
@@ -61,6 +84,56 @@ def make_optimizer(training: Training) -> Optimizer:
     if kind is not SGD or not hyper["momentum"]:
         raise InputError("--nesterov: needs --optimizer sgd and a --momentum above 0")
     return SGD(**given, groups=groups, nesterov=True)
+
+
+def learning_rate(training: Training) -> float:
+    """What --lr says, or else the optimizer's own, without scaling."""
+    return _OPTIMIZERS[training.optimizer]().lr if training.lr is None else training.lr
+
+
+def schedule_epochs(training: Training) -> int | None:
+    """When the schedule ends, if it does."""
+    return training.schedule_epochs or (training.epochs if "schedule_epochs" in _SCHEDULES[training.schedule] else None)
+
+
+def scaled_by(training: Training) -> float:
+    """What --lr-scaling multiplies the learning rate by (Goyal et al., arXiv:1706.02677, for the linear rule)."""
+    ratio = training.batch_size / training.base_batch_size
+    return {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[training.lr_scaling]
+
+
+def make_schedule(training: Training, epoch_steps: int, lr: float) -> Schedule | None:
+    """The learning rates from this first one on; None: always this one. epoch_steps: of an epoch.
+
+    Raises InputError for an option that the schedule does not have, and for a warm-up that is as long as all of it.
+    """
+    fields = _SCHEDULES[training.schedule]
+    for name in ("schedule_epochs", "final_lr", "power", "lr_every", "lr_factor"):
+        if getattr(training, name) is not None and name not in fields:
+            raise InputError(f"{_flag(name)}: --schedule {training.schedule} does not have it")
+    warm_up = _steps(training.warm_up, epoch_steps)
+    whole = (training.schedule_epochs or training.epochs) * epoch_steps
+    if "schedule_epochs" in fields and warm_up >= whole:
+        raise InputError(f"--warm-up: {warm_up:,} steps leave nothing of the schedule's {whole:,}")
+    steps, every = whole - warm_up, _steps(training.lr_every or (10, "epochs"), epoch_steps)
+    final, factor = training.final_lr or 0.0, training.lr_factor or 0.1
+    schedules: dict[str, Callable[[], Schedule]] = {
+        "constant": lambda: Constant(lr),
+        "step": lambda: Step(lr, every, factor),
+        "exponential": lambda: Exponential(lr, every, factor),
+        "cosine": lambda: Cosine(lr, steps, final),
+        "polynomial": lambda: Polynomial(lr, steps, final, training.power or 1.0),
+        "one-cycle": lambda: OneCycle(lr, steps),
+    }
+    schedule = schedules[training.schedule]()
+    if warm_up:
+        return WarmUp(schedule, warm_up)
+    return None if training.schedule == "constant" else schedule
+
+
+def _steps(time: tuple[int, str], epoch_steps: int) -> int:
+    count, unit = time
+    return count * epoch_steps if unit == "epochs" else count
 
 
 def _flag(name: str) -> str:

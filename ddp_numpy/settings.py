@@ -83,6 +83,32 @@ class Training(Group):
         None, positive(), "Learning rate.", change=Change.OVERRIDE,
         shown_default="0.01 of sgd, 0.1 of lars, else 0.001",
     )  # fmt: skip
+    lr_scaling: Literal["none", "linear", "sqrt"] = option(
+        "none", click.Choice(["none", "linear", "sqrt"]),
+        "Multiply the learning rate by the batch size over --base-batch-size, or by the root of it.",
+    )  # fmt: skip
+    base_batch_size: int = option(64, count(), "The batch size for which the learning rate is meant.")
+    schedule: Literal["constant", "step", "exponential", "cosine", "polynomial", "one-cycle"] = option(
+        "constant", click.Choice(["constant", "step", "exponential", "cosine", "polynomial", "one-cycle"]),
+        "How the learning rate changes from step to step.",
+    )  # fmt: skip
+    warm_up: tuple[int, Literal["steps", "epochs"]] = option(
+        (0, "steps"), click.Tuple([Whole(0), click.Choice(["steps", "epochs"])]), metavar="N steps|epochs",
+        help="In front of the schedule a straight line up to its first rate.",
+    )  # fmt: skip
+    schedule_epochs: int | None = option(
+        None, count(), "When cosine, polynomial or one-cycle ends; the rate then stays.",
+        shown_default="--epochs of the run's first start",
+    )  # fmt: skip
+    final_lr: float | None = option(None, Real(0), "Where cosine or polynomial ends.", shown_default="0")
+    power: float | None = option(None, positive(), "Of polynomial; 1 is a straight line.", shown_default="1")
+    lr_every: tuple[int, Literal["steps", "epochs"]] | None = option(
+        None, click.Tuple([count(), click.Choice(["steps", "epochs"])]), metavar="N steps|epochs",
+        help="In what time step or exponential multiplies the rate by --lr-factor.", shown_default="10 epochs",
+    )  # fmt: skip
+    lr_factor: float | None = option(
+        None, Real(0, 1, min_open=True, max_open=True), "What that rate is multiplied by.", shown_default="0.1"
+    )  # fmt: skip
     momentum: float | None = option(
         None, Real(0, 1, max_open=True), "How much of its last update sgd, rmsprop or lars keeps.",
         change=Change.OVERRIDE, shown_default="0.9 of lars, else 0",

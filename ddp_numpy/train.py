@@ -9,7 +9,7 @@ from ddp_numpy.base.threads import describe_blas
 from ddp_numpy.cli import run, training_options, training_settings
 from ddp_numpy.comm import Communicator, is_launched, is_reporter, world
 from ddp_numpy.data import Dataset, load_data
-from ddp_numpy.making import make_trainer
+from ddp_numpy.making import learning_rate, make_trainer, scaled_by, schedule_epochs
 from ddp_numpy.runs.circumstances import circumstances
 from ddp_numpy.runs.folder import NoRecord, RunFolder
 from ddp_numpy.runs.report import Report
@@ -65,7 +65,8 @@ def train(settings: Settings, given: set[str], comm: Communicator) -> None:
     decided = {
         "micro-rows": trainer.exchange.micro_rows,
         "exchange": trainer.exchange.found or settings.training.exchange,
-        "lr": trainer.optimizer.lr,
+        "lr": learning_rate(settings.training),
+        "schedule-epochs": schedule_epochs(settings.training),
     }
     settings = settings.of(settings.values() | decided)
     record = begin(start, settings, trainer, train_data, report)
@@ -131,6 +132,12 @@ def show_header(
         "exchange": str(trainer.exchange),
         "output": str(record),
     }
+    training = settings.training
+    if training.lr_scaling != "none":
+        fields["scaling"] = (
+            f"{training.lr_scaling}: a learning rate of {training.lr:g} for batches of {training.base_batch_size} rows "
+            f"times {scaled_by(training):g}"
+        )
     if start.path:
         fields["resumed"] = f"after epoch {trainer.epoch}, step {trainer.step}, from {start.path}"
     report.fields(f"ddp_numpy {ddp_numpy.__version__}", fields)

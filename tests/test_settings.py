@@ -74,7 +74,8 @@ def some_other(name: str) -> Any:
     }
     others |= {"label-column": "digit", "resume": "auto", "out": Path("a"), "valid-fraction": 0.3, "momentum": 0.5}
     others |= {"override": ("lr=0.5",), "optimizer": "adam"}
-    others |= dict.fromkeys(("beta1", "beta2", "decay", "weight-decay"), 0.5)
+    others |= dict.fromkeys(("beta1", "beta2", "decay", "weight-decay", "lr-factor"), 0.5)
+    others |= {"lr-scaling": "sqrt", "schedule": "cosine", "warm-up": (3, "steps"), "lr-every": (3, "epochs")}
     default = OPTIONS[name].default
     if name in others:
         return others[name]
@@ -95,7 +96,8 @@ def test_what_a_change_means_for_a_resumed_run(name: str) -> None:
     before, other = Settings().recorded(), Settings.of({name: some_other(name)})
     result = {"hidden", "dtype", "batch-size", "lr", "momentum", "clip-norm", "seed"}
     result |= {"exchange", "reproducible", "micro-rows", "optimizer", "nesterov", "beta1", "beta2", "decay", "epsilon"}
-    result |= {"trust", "weight-decay", "decay-all"}
+    result |= {"trust", "weight-decay", "decay-all", "lr-scaling", "base-batch-size", "schedule", "warm-up", "power"}
+    result |= {"schedule-epochs", "final-lr", "lr-every", "lr-factor"}
     assert bool(other.changed(before)) == (name in result)
     assert all(change.startswith(f"--{name} was ") for change in other.changed(before))
     # What is not given comes from the run, but for what each start says anew.
@@ -210,5 +212,5 @@ def test_names_of_folders_need_not_be_text() -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(InputError, match="unknown key 'batch'; the keys are batch-size, beta1, beta2, check-replicas"):
+    with pytest.raises(InputError, match="unknown key 'batch'; the keys are base-batch-size, batch-size, beta1"):
         Settings.of({"batch": 64})

@@ -32,12 +32,14 @@ class Trainer:
         *,
         batch_size: int = 64,
         seed: int = 1,
+        schedule: Callable[[int], float] | None = None,
         clip_norm: float | None = None,
         exchange: Exchange | None = None,
         replica_check: ReplicaCheck | None = None,
     ) -> None:
         """batch_size is the global batch, whatever the number of ranks; seed sets first weights and order.
 
+        schedule: the learning rate of an update, after so many updates; by default always the optimizer's own.
         clip_norm: a batch's gradient whose Euclidean norm is larger is scaled down to it (Pascanu et al. 2013,
         arXiv:1211.5063). exchange: how the ranks make the gradient together; by default the fastest that
         choose_exchange finds, and with FactorExchange() the weights have the same bits on any number of ranks.
@@ -48,7 +50,7 @@ class Trainer:
             if batch_size < 1:
                 raise InputError(f"batch size {batch_size}: must be at least 1")
         self.model, self.optimizer, self.comm = model, optimizer, comm
-        self.batch_size, self.seed, self.clip_norm = batch_size, seed, clip_norm
+        self.batch_size, self.seed, self.schedule, self.clip_norm = batch_size, seed, schedule, clip_norm
         self.exchange = exchange or choose_exchange("auto", comm, batch_size)
         self.replica_check = replica_check or ReplicaCheck()
         self.epoch, self.step = 0, 0
@@ -106,7 +108,8 @@ class Trainer:
 
     def __str__(self) -> str:
         clipped = f", gradients clipped to {self.clip_norm:g}" if self.clip_norm else ""
-        return f"global batch {self.batch_size}, {self.optimizer}{clipped}, seed {self.seed}"
+        schedule = f", schedule {self.schedule}" if self.schedule is not None else ""
+        return f"global batch {self.batch_size}, {self.optimizer}{schedule}{clipped}, seed {self.seed}"
 
     def idle_ranks(self) -> str | None:
         """A sentence, if there are more ranks than rows in a batch, or micro-shards, else None."""
@@ -224,6 +227,9 @@ class Trainer:
         exchange.riders[...] = *counts, self.stop
         exchange.sum()
         self.sums, self.stopping = tally.figures(exchange.riders[:-1]), bool(exchange.riders[-1])
+        if self.schedule is not None:
+            # Rounded, as libraries on other hosts may compute another last digit of a cosine or a power.
+            self.optimizer.hyper["lr"] = float(f"{self.schedule(self.steps_made):.12g}")
         self._check_and_clip()
         self.optimizer.step(self.model.params, exchange.grads, exchange.runs)
         exchange.publish()

@@ -159,7 +159,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "extra argument": (options("extra"), "Got unexpected extra argument"),
     "unknown key": (
         toml("batch = 64\n"),
-        "run.toml: unknown key 'batch'; the keys are batch-size, beta1, beta2, check-replicas",
+        "run.toml: unknown key 'batch'; the keys are base-batch-size, batch-size, beta1",
     ),
     "wrong value": (toml("epochs = 2.5\n"), "run.toml: epochs: '2.5' is not a valid integer"),
     "wrong type": (toml("epochs = true\n"), "run.toml: epochs: 'True' is not a valid integer"),
@@ -243,6 +243,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
         options("--optimizer", "adam", "--momentum", "0.9"),
         "--momentum: adam does not have it; it has --lr, --beta1, --beta2, --epsilon, --weight-decay",
     ),
+    "option of another schedule": (options("--power", "2"), "--power: --schedule constant does not have it"),
     "nesterov without momentum": (options("--nesterov"), "--nesterov: needs --optimizer sgd and a --momentum above 0"),
     "override without a run": (options("--override", "lr=2"), "--override changes an option of a run that is resumed"),
     "resume a poor checkpoint": (poor_checkpoint, "c.npz: not a run's checkpoint: it does not note options"),
