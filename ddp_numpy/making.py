@@ -70,11 +70,12 @@ def make_trainer(settings: Settings, train_data: Dataset, comm: Communicator) ->
 def make_optimizer(training: Training) -> Optimizer:
     """What the options of training say of updates. Raises InputError for one that the optimizer does not have."""
     kind = _OPTIMIZERS[training.optimizer]
+    known = kind().hyper
     given = {name: value for name in HYPERPARAMETERS if (value := getattr(training, name)) is not None}
-    hyper = kind().hyper | given
+    hyper = known | given
     given["lr"] = learning_rate(training) * scaled_by(training)
-    if unknown := given.keys() - kind().hyper.keys():
-        own = ", ".join(_flag(name) for name in HYPERPARAMETERS if name in kind().hyper)
+    if unknown := given.keys() - known.keys():
+        own = ", ".join(_flag(name) for name in HYPERPARAMETERS if name in known)
         raise InputError(f"{_flag(min(unknown))}: {training.optimizer} does not have it; it has {own}")
     # Of biases and parameters of normalizations.
     apart = {name: 0.0 for name in ("weight_decay", "adapt") if hyper.get(name) and not training.decay_all}

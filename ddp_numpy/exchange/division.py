@@ -18,6 +18,8 @@ MOST_BLOCKS = 64
 """Of a layer."""
 SHARED_ROWS = 128
 """Up to so many input rows are written once for all ranks of a node. Of more, each rank reads what it needs."""
+WHOLE_ROWS = 128
+"""Up to so many rows are one chunk, if nodes may gather them."""
 ROUND_ROWS = 2048
 """The most rows whose factors a node holds at a time, if it takes a batch chunk by chunk."""
 
@@ -27,10 +29,6 @@ class Alone(Node):
 
     def __init__(self, number: int, ranks: int) -> None:
         self.index, self.sizes = number, (1,) * ranks
-
-
-WHOLE_ROWS = 128
-"""Up to so many rows are one chunk, if nodes may gather them."""
 
 
 @dataclass(frozen=True)

@@ -344,7 +344,7 @@ class FactorExchange:
         elif not self._riders[-1]:
             return None
         else:
-            for number, (_, part) in enumerate(self._gradient.own_blocks, self._first_block):
+            for number, part in enumerate(self._gradient.own_parts, self._first_block):
                 unfit[number] = not np.isfinite(part).all()
             self._node.wait()
         if not unfit.any():
@@ -353,7 +353,7 @@ class FactorExchange:
 
     def norm(self) -> float:
         norms = self._shared["norms"]
-        for number, (_, part) in enumerate(self._gradient.own_blocks, self._first_block):
+        for number, part in enumerate(self._gradient.own_parts, self._first_block):
             exact = part.astype(np.float64)
             norms[number] = np.dot(exact, exact)
         if self._rest is not None and self._node.rank == 0:

@@ -68,13 +68,10 @@ class OrderedSum:
 
 def partial_sums(start: int, stop: int) -> list[slice]:
     """Which partial sums are left of terms with these numbers."""
-    spans: list[slice] = []
+    found, nothing = OrderedSum(), np.empty(0)
     for number in range(start, stop):
-        spans.append(slice(number, number + 1))
-        while _belong_together(spans):
-            right, left = spans.pop(), spans.pop()
-            spans.append(slice(left.start, right.stop))
-    return spans
+        found.add(slice(number, number + 1), nothing)
+    return found.spans
 
 
 def memory_for_sum(terms: int) -> int:

@@ -28,8 +28,10 @@ class SharedFactors:
         self.own = self.all[place]
         """Of this rank's blocks."""
         self._products = Products(own, trials)
-        self.own_blocks = self.filled = _parts(own, self.own)
-        """What this rank adds up, and what it has in the end."""
+        self.filled = _parts(own, self.own)
+        """What this rank has in the end."""
+        self.own_parts = [part for _, part in self.filled]
+        """What this rank adds up, block by block."""
         self._sum = OrderedSum([self.own, *(np.empty_like(self.own) for _ in range(memory_for_sum(chunks) - 1))])
 
     def add(self, number: int, rows: slice) -> None:
@@ -59,7 +61,8 @@ class OwnChunks:
         self._of_ranks = sums[: node.size, :, : self._products.numbers]
         self.all, *more = self._of_ranks[node.rank]
         self.own = self.all[self._place]
-        self.own_blocks, self.filled = _parts(own, self.own), _parts(everything, self.all)
+        self.filled = _parts(everything, self.all)
+        self.own_parts = [part for _, part in _parts(own, self.own)]
         self._sum, self._total = OrderedSum([self.all, *more]), OrderedSum()
 
     def add(self, number: int, rows: slice) -> None:

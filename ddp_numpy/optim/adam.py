@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,6 +16,9 @@ class Adam(Optimizer):
     algorithm 1). weight_decay is part of the gradient, as in SGD.
     """
 
+    _more: ClassVar[dict[str, float]] = {}
+    """Further hyperparameters of a subclass, and their values."""
+
     def __init__(
         self,
         lr: float = 0.001,
@@ -26,7 +30,7 @@ class Adam(Optimizer):
         groups: Sequence[Group] = (),
     ) -> None:
         hyper = {"lr": lr, "beta1": beta1, "beta2": beta2, "epsilon": epsilon, "weight_decay": weight_decay}
-        super().__init__(hyper, groups)
+        super().__init__(hyper | self._more, groups)
 
     def __str__(self) -> str:
         beta1, beta2, epsilon = (self.hyper[name] for name in ("beta1", "beta2", "epsilon"))

@@ -1,6 +1,7 @@
 """Learning rates by layer, for large batches: an update is a part of each parameter, whatever its gradient is."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -58,6 +59,7 @@ class LAMB(AdamW):
     """
 
     by_parameter = True
+    _more: ClassVar = {"adapt": 1.0}
 
     def __init__(
         self,
@@ -69,8 +71,7 @@ class LAMB(AdamW):
         weight_decay: float = 0.01,
         groups: Sequence[Group] = (),
     ) -> None:
-        super().__init__(lr, beta1, beta2, epsilon, weight_decay=weight_decay)
-        Optimizer.__init__(self, self.hyper | {"adapt": 1.0}, groups)
+        super().__init__(lr, beta1, beta2, epsilon, weight_decay=weight_decay, groups=groups)
 
     def update(self, params: Array, grads: Array, state: Mapping[str, Array], hyper: Mapping[str, float]) -> None:
         """params (n,) and grads (n,) of one dtype: a whole parameter."""

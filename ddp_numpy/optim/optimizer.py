@@ -84,6 +84,10 @@ class Optimizer(abc.ABC):
             for name, part in parameters.items()
         ]
 
+    def has(self, name: str) -> bool:
+        """Whether any parameter has this hyperparameter with another value than 0."""
+        return any([self.hyper[name], *(group.hyper.get(name, 0.0) for group in self.groups)])
+
     def scratch(self, n: int) -> Array:
         """Memory (n,) for an update to write what it needs for a moment."""
         if len(self._scratch) < n:

@@ -35,8 +35,7 @@ class RMSprop(Optimizer):
 
     def make_state(self, params: Array) -> dict[str, Array]:
         """The running mean (P,), and a velocity (P,) if any parameter has momentum."""
-        momenta = [self.hyper["momentum"], *(group.hyper.get("momentum", 0.0) for group in self.groups)]
-        velocity = {"velocity": np.zeros_like(params)} if any(momenta) else {}
+        velocity = {"velocity": np.zeros_like(params)} if self.has("momentum") else {}
         return {"square": np.zeros_like(params), **velocity}
 
     def update(self, params: Array, grads: Array, state: Mapping[str, Array], hyper: Mapping[str, float]) -> None:

@@ -33,8 +33,7 @@ class SGD(Optimizer):
 
     def make_state(self, params: Array) -> dict[str, Array]:
         """A velocity (P,), if any parameter has momentum."""
-        momenta = [self.hyper["momentum"], *(group.hyper.get("momentum", 0.0) for group in self.groups)]
-        return {"velocity": np.zeros_like(params)} if any(momenta) else {}
+        return {"velocity": np.zeros_like(params)} if self.has("momentum") else {}
 
     def update(self, params: Array, grads: Array, state: Mapping[str, Array], hyper: Mapping[str, float]) -> None:
         """params (n,) and grads (n,) of one dtype."""

@@ -39,7 +39,8 @@ class Trainer:
     ) -> None:
         """batch_size is the global batch, whatever the number of ranks; seed sets first weights and order.
 
-        schedule: the learning rate of an update, after so many updates; by default always the optimizer's own.
+        schedule: the learning rate of an update, after so many updates; by default always the optimizer's own. A group
+        of parameters with a rate of its own keeps it.
         clip_norm: a batch's gradient whose Euclidean norm is larger is scaled down to it (Pascanu et al. 2013,
         arXiv:1211.5063). exchange: how the ranks make the gradient together; by default the fastest that
         choose_exchange finds, and with FactorExchange() the weights have the same bits on any number of ranks.
