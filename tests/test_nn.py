@@ -146,6 +146,22 @@ def test_he_initialization() -> None:
     assert not layer.b.any()
 
 
+def test_glorot_initialization() -> None:
+    model = Sequential(Dense(400, init="glorot"), dtype=np.float64)
+    model.build((300,))
+    model.initialize(np.random.default_rng(0))
+    bound = np.sqrt(6 / 700)
+    W = model.params[: 300 * 400]
+    assert bound * 0.999 < np.abs(W).max() <= bound
+    assert W.std() == pytest.approx(bound / np.sqrt(3), rel=0.01)
+    assert model.description()["layers"] == [{"type": "Dense", "outputs": 400, "init": "glorot"}]
+
+
+def test_an_unknown_initialization_is_one_line() -> None:
+    with pytest.raises(InputError, match="Dense: init is 'lecun', and must be 'he' or 'glorot'"):
+        Dense(3, init="lecun")
+
+
 def test_both_precisions_start_at_the_same_weights() -> None:
     models = [Sequential(Dense(4), ReLU(), Dense(2), dtype=dtype) for dtype in (np.float32, np.float64)]
     for model in models:

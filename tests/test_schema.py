@@ -5,16 +5,17 @@ import pytest
 
 from ddp_numpy import InputError
 from ddp_numpy.base.memory import memory_for
-from ddp_numpy.base.schema import Real, Whole, check, from_json
+from ddp_numpy.base.schema import OneOf, Real, Whole, check, from_json
 
-SCHEMA = {"n": Whole(1, 9), "x?": (None, Real(0, 1)), "names": [str], "more?": {...: (bool, {"a": Whole()})}}
+SCHEMA = {"n": Whole(1, 9), "x?": (None, Real(0, 1)), "names": [str], "more?": {...: (bool, {"a": Whole()})},
+          "kind?": OneOf("a", "b")}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "value",
     [
         {"n": 1, "names": []},
-        {"n": 9, "names": ["a", ""], "x": None},
+        {"n": 9, "names": ["a", ""], "x": None, "kind": "b"},
         {"n": np.int64(5), "names": [], "x": 1, "more": {}},
         {"n": 2, "names": [], "x": 0.5, "more": {"any": True, "name": {"a": 0}}},
     ],
@@ -33,6 +34,8 @@ def test_what_a_schema_allows(value: dict[str, Any]) -> None:
         ({"n": True, "names": []}, "top.n is True, and must be a whole number"),
         ({"n": 1.0, "names": []}, "top.n is 1.0, and must be a whole number"),
         ({"n": 1, "names": ["a", 1]}, "top.names[1] is 1, and must be text"),
+        ({"n": 1, "names": [], "kind": "c"}, "top.kind is 'c', and must be 'a' or 'b'"),
+        ({"n": 1, "names": [], "kind": 1}, "top.kind is 1, and must be 'a' or 'b'"),
         ({"n": 1, "names": {}}, "top.names is an object, and must be a list"),
         ({"n": 1, "names": [], "x": "1"}, "top.x is '1', and must be null or a number from 0 to 1"),
         ({"n": 1, "names": [], "x": float("nan")}, "top.x is nan, and must be null or a number"),

@@ -3,6 +3,7 @@
 A schema is made of
 
     Whole(1), Real(0, 1)   a number in a range, which is finite and neither text nor true or false
+    OneOf("a", "b")        one of these texts
     str, bool, None        text; true or false; null
     [S]                    a list of values of the schema S
     {"a": S, "b?": T}      an object with the member a, perhaps the member b, and no other
@@ -35,6 +36,13 @@ class Real:
 
     least: float
     most: float
+
+
+class OneOf:
+    """One of some texts."""
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = texts
 
 
 def from_json(text: str) -> Any:
@@ -75,6 +83,8 @@ def _is_kind(value: Any, schema: Schema) -> bool:
         return isinstance(value, kind) and not isinstance(value, bool) and bool(schema.least <= value <= schema.most)
     if isinstance(schema, list | dict):
         return isinstance(value, type(schema))
+    if isinstance(schema, OneOf):
+        return isinstance(value, str) and value in schema.texts
     return value is None if schema is None else isinstance(schema, type) and isinstance(value, schema)
 
 
@@ -87,6 +97,8 @@ def _words(schema: Schema) -> str:
         return f"a number from {schema.least:g} to {schema.most:g}"
     if isinstance(schema, list | dict):
         return "a list" if isinstance(schema, list) else "an object"
+    if isinstance(schema, OneOf):
+        return " or ".join(map(repr, schema.texts))
     return {str: "text", bool: "true or false", None: "null"}[schema]
 
 

@@ -14,7 +14,9 @@ import numpy.typing as npt
 from ddp_numpy.base import schema
 from ddp_numpy.base.buffers import RowBuffer
 from ddp_numpy.base.errors import InputError
+from ddp_numpy.nn import initialize
 from ddp_numpy.nn.context import EVALUATION, Array, Context
+from ddp_numpy.nn.initialize import INITIALIZERS
 
 Shape = tuple[int, ...]
 
@@ -123,7 +125,7 @@ class Layer:
 
 
 class Dense(Layer):
-    """Y = X W + b, with W drawn by He's rule for the ReLU that follows (He et al. 2015, arXiv:1502.01852).
+    """Y = X W + b.
 
     Where the gradients come from: output o of row r is the sum over i of X[r, i] W[i, o], plus b[o]. So W[i, o] changes
     the loss through every row, by X[r, i] times dY[r, o]: dW = X^T dY, and db is the sum of dY's rows. X[r, i] changes
@@ -140,10 +142,11 @@ class Dense(Layer):
     outputs: RowBuffer
     input_gradients: RowBuffer
 
-    def __init__(self, outputs: int) -> None:
-        """Raises InputError unless outputs is a whole number above 0."""
+    def __init__(self, outputs: int, init: str = initialize.DEFAULT) -> None:
+        """init: how W is drawn, a name of INITIALIZERS. Raises InputError unless outputs is a whole number above 0."""
         schema.check(outputs, schema.Whole(1, MOST_NUMBERS), "Dense: outputs")
-        self.width = int(outputs)
+        schema.check(init, schema.OneOf(*INITIALIZERS), "Dense: init")
+        self.width, self.init = int(outputs), init
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
         if len(input_shape) != 1:
@@ -158,11 +161,10 @@ class Dense(Layer):
         return (self.width,)
 
     def initialize(self, rng: np.random.Generator) -> None:
-        # Drawn in float64 and rounded, so that float32 and float64 start at the same point.
-        self.W[...] = rng.normal(0.0, np.sqrt(2.0 / len(self.W)), self.W.shape)
+        self.W[...] = INITIALIZERS[self.init](rng, self.W.shape, *self.W.shape)
 
     def config(self) -> dict[str, Any]:
-        return {"outputs": self.width}
+        return {"outputs": self.width, **initialize.config(self.init)}
 
     def __str__(self) -> str:
         return f"-> {self.width}"
