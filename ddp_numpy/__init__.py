@@ -21,7 +21,9 @@ from ddp_numpy.exchange import FactorExchange, FloatExchange, GridExchange
 from ddp_numpy.nn import Context, Dense, Layer, ReLU, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import SGD, Optimizer
 from ddp_numpy.runs.model_file import load_model, save_model
+from ddp_numpy.training.average import MovingAverage
 from ddp_numpy.training.metrics import Epoch
+from ddp_numpy.training.patience import EarlyStopping, ReduceOnPlateau
 from ddp_numpy.training.replicas import ReplicaCheck
 from ddp_numpy.training.trainer import Trainer
 
@@ -34,6 +36,7 @@ __all__ = [
     "Dataset",
     "Dense",
     "DivergedError",
+    "EarlyStopping",
     "Epoch",
     "FactorExchange",
     "FloatExchange",
@@ -42,8 +45,10 @@ __all__ = [
     "Interrupted",
     "JobError",
     "Layer",
+    "MovingAverage",
     "Optimizer",
     "ReLU",
+    "ReduceOnPlateau",
     "ReplicaCheck",
     "ReplicaError",
     "Sequential",

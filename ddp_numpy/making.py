@@ -20,6 +20,8 @@ from ddp_numpy.optim.schedules import (
     WarmUp,
 )
 from ddp_numpy.settings import HYPERPARAMETERS, Settings, Training
+from ddp_numpy.training.average import MovingAverage
+from ddp_numpy.training.patience import EarlyStopping, ReduceOnPlateau
 from ddp_numpy.training.replicas import ReplicaCheck
 from ddp_numpy.training.trainer import Trainer
 
@@ -34,6 +36,7 @@ _SCHEDULES: dict[str, tuple[str, ...]] = {
     "cosine": ("schedule_epochs", "final_lr"),
     "polynomial": ("schedule_epochs", "final_lr", "power"),
     "one-cycle": ("schedule_epochs",),
+    "plateau": ("patience", "lr_factor"),
 }
 
 
@@ -43,6 +46,7 @@ def make_trainer(settings: Settings, train_data: Dataset, comm: Communicator) ->
     with comm.together():
         optimizer = make_optimizer(training)
         schedule = make_schedule(training, -(-len(train_data) // training.batch_size), optimizer.lr)
+        plateau, early_stopping = make_patience(training)
     layers: list[Layer] = []
     for width in settings.model.hidden:
         layers += [Dense(width), ReLU()]
@@ -60,8 +64,12 @@ def make_trainer(settings: Settings, train_data: Dataset, comm: Communicator) ->
             training.batch_size,
             reproducible=training.reproducible,
             micro_rows=training.micro_rows,
+            parts=training.accumulate,
         ),
         replica_check=ReplicaCheck(every=training.check_replicas),
+        plateau=plateau,
+        early_stopping=early_stopping,
+        average=None if training.average is None else MovingAverage(training.average),
     )
     trainer.prepare(train_data)
     return trainer
@@ -109,7 +117,7 @@ def make_schedule(training: Training, epoch_steps: int, lr: float) -> Schedule |
     Raises InputError for an option that the schedule does not have, and for a warm-up that is as long as all of it.
     """
     fields = _SCHEDULES[training.schedule]
-    for name in ("schedule_epochs", "final_lr", "power", "lr_every", "lr_factor"):
+    for name in ("schedule_epochs", "final_lr", "power", "lr_every", "lr_factor", "patience"):
         if getattr(training, name) is not None and name not in fields:
             raise InputError(f"{_flag(name)}: --schedule {training.schedule} does not have it")
     warm_up = _steps(training.warm_up, epoch_steps)
@@ -125,11 +133,24 @@ def make_schedule(training: Training, epoch_steps: int, lr: float) -> Schedule |
         "cosine": lambda: Cosine(lr, steps, final),
         "polynomial": lambda: Polynomial(lr, steps, final, training.power or 1.0),
         "one-cycle": lambda: OneCycle(lr, steps),
+        "plateau": lambda: Constant(lr),  # times what make_patience makes
     }
     schedule = schedules[training.schedule]()
     if warm_up:
         return WarmUp(schedule, warm_up)
-    return None if training.schedule == "constant" else schedule
+    return None if training.schedule in ("constant", "plateau") else schedule
+
+
+def make_patience(training: Training) -> tuple[ReduceOnPlateau | None, EarlyStopping | None]:
+    """What waits for a lower validation loss. Raises InputError for --min-delta if nothing does."""
+    delta, plateau, early_stopping = training.min_delta or 0.0, None, None
+    if training.schedule == "plateau":
+        plateau = ReduceOnPlateau(training.patience or 5, training.lr_factor or 0.1, delta)
+    if training.early_stopping is not None:
+        early_stopping = EarlyStopping(training.early_stopping, delta)
+    if training.min_delta is not None and plateau is None and early_stopping is None:
+        raise InputError("--min-delta: needs --schedule plateau or --early-stopping")
+    return plateau, early_stopping
 
 
 def _steps(time: tuple[int, str], epoch_steps: int) -> int:

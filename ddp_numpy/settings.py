@@ -88,9 +88,9 @@ class Training(Group):
         "Multiply the learning rate by the batch size over --base-batch-size, or by the root of it.",
     )  # fmt: skip
     base_batch_size: int = option(64, count(), "The batch size for which the learning rate is meant.")
-    schedule: Literal["constant", "step", "exponential", "cosine", "polynomial", "one-cycle"] = option(
-        "constant", click.Choice(["constant", "step", "exponential", "cosine", "polynomial", "one-cycle"]),
-        "How the learning rate changes from step to step.",
+    schedule: Literal["constant", "step", "exponential", "cosine", "polynomial", "one-cycle", "plateau"] = option(
+        "constant", click.Choice(["constant", "step", "exponential", "cosine", "polynomial", "one-cycle", "plateau"]),
+        "How the learning rate changes from step to step; of plateau, if the validation loss does not become lower.",
     )  # fmt: skip
     warm_up: tuple[int, Literal["steps", "epochs"]] = option(
         (0, "steps"), click.Tuple([Whole(0), click.Choice(["steps", "epochs"])]), metavar="N steps|epochs",
@@ -107,7 +107,26 @@ class Training(Group):
         help="In what time step or exponential multiplies the rate by --lr-factor.", shown_default="10 epochs",
     )  # fmt: skip
     lr_factor: float | None = option(
-        None, Real(0, 1, min_open=True, max_open=True), "What that rate is multiplied by.", shown_default="0.1"
+        None, Real(0, 1, min_open=True, max_open=True), "What step, exponential or plateau multiplies the rate by.",
+        shown_default="0.1",
+    )  # fmt: skip
+    patience: int | None = option(
+        None, count(), "After how many epochs in a row without a lower validation loss plateau does so.",
+        shown_default="5",
+    )  # fmt: skip
+    early_stopping: int | None = option(
+        None, count(), metavar="N", help="End training after N epochs in a row without a lower validation loss."
+    )  # fmt: skip
+    min_delta: float | None = option(
+        None, Real(0), "How much lower a validation loss must be to count as lower, in nats.", shown_default="0"
+    )  # fmt: skip
+    average: float | None = option(
+        None, Real(0, 1, min_open=True, max_open=True), metavar="DECAY",
+        help="Validate and save a moving average of the weights, of which an update keeps this part; 0.999 suits many.",
+    )  # fmt: skip
+    accumulate: int = option(
+        1, count(), metavar="K",
+        help="Take a batch through the network in K parts and update once: a K-th of the memory, the same result.",
     )  # fmt: skip
     momentum: float | None = option(
         None, Real(0, 1, max_open=True), "How much of its last update sgd, rmsprop or lars keeps.",

@@ -83,7 +83,9 @@ def train(settings: Settings, given: set[str], comm: Communicator) -> None:
             for epoch in trainer.fit(train_data, valid_data, settings.training.epochs, after_step):
                 report.epoch(epoch)
                 record.after_epoch(trainer, epoch)
-        with comm.together():
+        if trainer.ended_early:
+            report.line(f"ended after epoch {trainer.epoch}: {trainer.early_stopping}")
+        with comm.together(), trainer.averaged():
             record.finish(trainer.model)
 
 

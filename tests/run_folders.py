@@ -18,7 +18,7 @@ def opened(folder: Path, complaints: list[str], start: Start | None = None) -> R
 
 
 def epoch(number: int, loss: float = 0.5, accuracy: float = 0.9) -> Epoch:
-    return Epoch(number, loss, 0.9, loss, accuracy, 1e5, 0.1)
+    return Epoch(number, loss, 0.9, loss, accuracy, 0.01, 1e5, 0.1)
 
 
 def model() -> Sequential:

@@ -1,9 +1,27 @@
 """Exact sums: what fits adds up to the last bit in any order, and what doesn't is found."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from tables import classified_rows
 
-from ddp_numpy import SGD, Dense, GridExchange, Sequential, SingleProcess, SoftmaxCrossEntropy
+from ddp_numpy import (
+    SGD,
+    Dataset,
+    Dense,
+    FactorExchange,
+    FloatExchange,
+    GridExchange,
+    InputError,
+    Layer,
+    ReLU,
+    Sequential,
+    SingleProcess,
+    SoftmaxCrossEntropy,
+    Trainer,
+)
+from ddp_numpy.exchange import Exchange
 from ddp_numpy.exchange.tally import GridTally
 
 NO_ROWS = np.zeros(0)
@@ -77,3 +95,43 @@ def test_losses_add_up_and_one_without_a_place_makes_no_wrong_sum() -> None:
         loss, *others = tally.figures(np.array(more)).tolist()
         assert np.isnan(loss)
         assert others == [4, 6]
+
+
+@pytest.mark.parametrize("parts", [2, 3, 7, 1000])
+@pytest.mark.parametrize(
+    "make",
+    [
+        FloatExchange,
+        GridExchange,
+        FactorExchange,
+        lambda **parts: FactorExchange(reproducible=False, **parts),
+        lambda **parts: GridExchange(4, **parts),
+        lambda **parts: FactorExchange(micro_rows=4, **parts),
+    ],
+)
+def test_a_batch_in_parts_gives_the_same(make: Callable[..., Exchange], parts: int) -> None:
+    data = Dataset(*classified_rows(250), classes=4, divisor=255.0)
+
+    def train(exchange: Exchange) -> np.ndarray:
+        model = Sequential(Dense(9), ReLU(), Dense(4), dtype=np.float64)
+        trainer = Trainer(model, SGD(0.5, 0.9), SingleProcess(), batch_size=64, exchange=exchange)
+        trainer.prepare(data)
+        sizes = [piece.rows.stop - piece.rows.start for piece in exchange.pieces(64)]
+        assert sum(sizes) == 64
+        # Whole micro-shards, and so it may be fewer parts.
+        assert len(sizes) == 1 if exchange.parts == 1 else len(sizes) >= min(parts, 64 // (exchange.micro_rows or 1))
+        trainer.train(data, data, 3)
+        return model.params
+
+    np.testing.assert_allclose(train(make(parts=parts)), train(make()), rtol=0, atol=1e-12)
+
+
+def test_what_joins_all_rows_can_not_take_parts() -> None:
+    class Joining(Layer):
+        joins_rows = True
+
+    data = Dataset(*classified_rows(50), classes=4, divisor=255.0)
+    exchange = FloatExchange(parts=2)
+    trainer = Trainer(Sequential(Dense(9), Joining(), Dense(4)), SGD(), SingleProcess(), exchange=exchange)
+    with pytest.raises(InputError, match=r"layer 2 \(Joining\) needs all rows of a batch at once.*leave --accumulate"):
+        trainer.train(data, data, 1)

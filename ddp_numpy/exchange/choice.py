@@ -13,7 +13,13 @@ _FEW_ROWS = 128
 
 
 def choose_exchange(
-    name: Name, comm: Communicator, batch_size: int, *, reproducible: bool = False, micro_rows: int | None = None
+    name: Name,
+    comm: Communicator,
+    batch_size: int,
+    *,
+    reproducible: bool = False,
+    micro_rows: int | None = None,
+    parts: int = 1,
 ) -> Exchange:
     """An exchange by its name, for global batches of so many rows. Collective.
 
@@ -24,5 +30,5 @@ def choose_exchange(
     if name == "auto" and not reproducible and (batch_size > _FEW_ROWS * comm.size or len(comm.hosts()) == 1):
         name = "gradients"
     if name == "gradients":
-        return GridExchange(micro_rows) if reproducible else FloatExchange()
-    return FactorExchange(reproducible=reproducible, micro_rows=micro_rows, between=name)
+        return GridExchange(micro_rows, parts=parts) if reproducible else FloatExchange(parts=parts)
+    return FactorExchange(reproducible=reproducible, micro_rows=micro_rows, between=name, parts=parts)

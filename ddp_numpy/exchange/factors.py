@@ -63,12 +63,20 @@ class FactorExchange:
     runs: Sequence[slice]
     found: str | None = None
 
-    def __init__(self, *, reproducible: bool = True, micro_rows: int | None = None, between: Between = "auto") -> None:
+    def __init__(
+        self,
+        *,
+        reproducible: bool = True,
+        micro_rows: int | None = None,
+        between: Between = "auto",
+        parts: int = 1,
+    ) -> None:
         """reproducible: the same bits on any number of ranks. micro_rows: rows of a micro-shard then.
 
-        between: what goes between nodes, "factors" or "slices" of gradients. "auto": what is quicker in a short trial.
+        parts: in how many pieces at least a rank takes its rows of a batch. between: what goes between nodes, "factors"
+        or "slices" of gradients; "auto": what is quicker in a short trial.
         """
-        self.reproducible, self.micro_rows, self.between = reproducible, micro_rows, between
+        self.reproducible, self.micro_rows, self.between, self.parts = reproducible, micro_rows, between, parts
         self.tally = GridTally() if reproducible else FloatTally()
 
     def prepare(
@@ -86,7 +94,7 @@ class FactorExchange:
         cuts = {layer: cut for layer in places if (cut := layer.cut()) is not None}
         hosts = len(comm.hosts())
         self._rows = plan_rows(
-            model, cuts, batch_size, comm.size, hosts, self.reproducible, self.micro_rows, self.between
+            model, cuts, batch_size, comm.size, hosts, self.reproducible, self.micro_rows, self.between, self.parts
         )
         self.micro_rows = self._rows.micro
         self._take_memory(optimizer, cuts, loss, riders)

@@ -16,7 +16,7 @@ from ddp_numpy.base.errors import InputError
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import Reader, pieces, share
 from ddp_numpy.exchange.grid import GRID_LIMIT, FloatSum, GridSum, fits, sum_rows, sum_rows_exactly
-from ddp_numpy.exchange.protocol import PIECE_ROWS, Exchange, Piece, read_rows
+from ddp_numpy.exchange.protocol import Exchange, Piece, piece_rows, read_rows
 from ddp_numpy.exchange.tally import FloatTally, GridTally, Tally
 from ddp_numpy.nn import Array, Layer, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import Optimizer
@@ -32,6 +32,7 @@ class _Rows:
 class GradientExchange(abc.ABC):
     """Sums of the ranks' gradients over a vector of each rank; its kinds add up in different numbers."""
 
+    parts = 1
     micro_rows: int | None = None
     tally: Tally
     grads: Array
@@ -101,11 +102,12 @@ class GradientExchange(abc.ABC):
         return "gradients" if self._comm.size > 1 else "none"
 
     def _attach(
-        self, comm: Communicator, model: Sequential, layers: Container[Layer], piece_rows: int
+        self, comm: Communicator, model: Sequential, layers: Container[Layer], batch_size: int
     ) -> dict[str, slice]:
         """Note what the steps need; returns the parameters of the layers, and their places in a vector of their own."""
         self._comm, self._layers = comm, [layer for layer in model.layers if layer in layers]
-        self._piece_rows, self._pieces = None if model.joins_rows else piece_rows, {}
+        self._piece_rows = piece_rows(model, batch_size, comm.size, self.micro_rows or 1, self.parts)
+        self._pieces = {}
         return model.parameter_slices(layers)
 
 
@@ -114,10 +116,14 @@ class FloatExchange(GradientExchange):
 
     tally: Tally = FloatTally()
 
+    def __init__(self, *, parts: int = 1) -> None:
+        """parts: in how many pieces at least a rank takes its rows of a batch."""
+        self.parts = parts
+
     def prepare_layers(
         self, comm: Communicator, model: Sequential, layers: Container[Layer], batch_size: int, riders: int
     ) -> Array:
-        parameters = _size(self._attach(comm, model, layers, PIECE_ROWS))
+        parameters = _size(self._attach(comm, model, layers, batch_size))
         self._vector = comm.summed_vector(parameters + riders, model.dtype)
         sums = self._vector.array
         self.grads, self.riders = sums[:parameters], sums[parameters:]
@@ -160,15 +166,18 @@ class GridExchange(GradientExchange):
 
     tally: Tally = GridTally()
 
-    def __init__(self, micro_rows: int | None = None) -> None:
-        """micro_rows: rows of each shard; by default what suits the batch, see `default_micro_rows`."""
-        self.micro_rows = micro_rows
+    def __init__(self, micro_rows: int | None = None, *, parts: int = 1) -> None:
+        """micro_rows: rows of each shard; by default what suits the batch, see `default_micro_rows`.
+
+        parts: in how many pieces at least a rank takes its rows of a batch.
+        """
+        self.micro_rows, self.parts = micro_rows, parts
 
     def prepare_layers(
         self, comm: Communicator, model: Sequential, layers: Container[Layer], batch_size: int, riders: int
     ) -> Array:
         self.micro_rows = self.micro_rows or default_micro_rows(batch_size)
-        self._slices = self._attach(comm, model, layers, max(1, PIECE_ROWS // self.micro_rows) * self.micro_rows)
+        self._slices = self._attach(comm, model, layers, batch_size)
         parameters = _size(self._slices)
         self._vector = comm.summed_vector(parameters + len(self._slices) + 1 + riders, np.int64)
         # One behind the other: the gradients; for each parameter, how many shards had no place on the grid; how many

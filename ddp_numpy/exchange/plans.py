@@ -21,7 +21,7 @@ from ddp_numpy.exchange.division import (
 from ddp_numpy.exchange.factor_memory import CutLayer, FactorPiece, factor_piece
 from ddp_numpy.exchange.gathering import Gathering
 from ddp_numpy.exchange.gradients import default_micro_rows
-from ddp_numpy.exchange.protocol import PIECE_ROWS
+from ddp_numpy.exchange.protocol import PIECE_ROWS, piece_rows
 from ddp_numpy.exchange.trials import Trials
 from ddp_numpy.nn import Array, Cut, Layer, Sequential
 
@@ -69,6 +69,7 @@ def plan_rows(
     reproducible: bool,
     micro_rows: int | None,
     between: Between,
+    parts: int,
 ) -> Rows:
     """For batches of so many rows, and layers that are cut like this."""
     micro = micro_rows or default_micro_rows(batch_size) if reproducible else None
@@ -85,7 +86,7 @@ def plan_rows(
     # With whole chunks of its own nobody waits at the end of a round, and of few rows more stays in the cache.
     most = PIECE_ROWS if alone or (reproducible and ranks == 1) else ROUND_ROWS
     held = batch if holds_batch else min(max(1, most // (chunk or 1)) * (chunk or 1), batch)
-    piece = None if model.joins_rows else max(1, PIECE_ROWS // unit) * unit
+    piece = piece_rows(model, batch_size, ranks, unit, parts)
     read_anew = held > SHARED_ROWS and ranks > 1 and not alone
     return Rows(batch, micro, piece, chunk, held, may_gather and held == batch, alone, read_anew)
 

@@ -19,7 +19,7 @@ from ddp_numpy.nn import Array, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import Optimizer
 
 PIECE_ROWS = 256
-"""Rows that a rank takes through the layers at a time: more don't fit into its cache."""
+"""The most rows that a rank takes through the layers at a time: more don't fit into its cache."""
 
 
 class Piece(Protocol):
@@ -38,6 +38,8 @@ class Exchange(Protocol):
     its `runs` of the parameters, unless something is `not_finite`; `publish`.
     """
 
+    parts: int
+    """In how many pieces at least a rank takes its rows of a batch, to need less memory."""
     micro_rows: int | None
     """Rows of the shards in which the model gets its rows; None if they come all together."""
     tally: Tally
@@ -108,6 +110,14 @@ class Exchange(Protocol):
         If rows come in shards the sums are those of each shard, (shards, n).
         """
         ...
+
+
+def piece_rows(model: Sequential, batch_size: int, ranks: int, unit: int, parts: int) -> int | None:
+    """How many rows a rank takes through the layers at a time, in whole units; None: all that it has of a batch."""
+    if model.joins_rows:
+        return None
+    rows = PIECE_ROWS if parts == 1 else min(PIECE_ROWS, -(-batch_size // (ranks * parts)))
+    return max(1, rows // unit) * unit
 
 
 def read_rows(reader: Reader, rows: Array, micro_rows: int | None, memory: Array | None = None) -> tuple[Array, Array]:

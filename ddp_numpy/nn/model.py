@@ -77,14 +77,14 @@ class Sequential:
             parameters += [(layer, name, size) for name, size in layer.parameter_shapes(shape).items()]
             kept += [(layer, name, size) for name, size in layer.buffer_shapes(shape).items()]
             shape = layer.build(shape, self.dtype)
-        params, self.buffers = (
+        params, buffers = (
             self._vector(what, arrays, given)
             for what, arrays, given in (("parameters", parameters, params), ("numbers in buffers", kept, buffers))
         )
-        self.input_shape, self.output_shape, self._parameters = input_shape, shape, parameters
+        self.input_shape, self.output_shape = input_shape, shape
+        self._parameters, self._kept = parameters, kept
         self.attach_params(params)
-        for layer, name, view in _views(kept, self.buffers):
-            setattr(layer, name, view)
+        self.attach_buffers(buffers)
         _built_in.update((id(layer), self) for layer in self.layers)
 
     def _vector(self, what: str, arrays: list[tuple[Layer, str, Shape]], given: Array | None) -> Array:
@@ -106,6 +106,12 @@ class Sequential:
         """Let parameters lie in this vector (P,), with the values that it has."""
         self.params = memory
         for layer, name, view in _views(self._parameters, memory):
+            setattr(layer, name, view)
+
+    def attach_buffers(self, memory: Array) -> None:
+        """Let buffers lie in this vector (S,), with the values that it has."""
+        self.buffers = memory
+        for layer, name, view in _views(self._kept, memory):
             setattr(layer, name, view)
 
     def attach_grads(self, memory: Array) -> None:

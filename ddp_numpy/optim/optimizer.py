@@ -64,11 +64,6 @@ class Optimizer(abc.ABC):
     """
 
     @property
-    def _cuts(self) -> bool:
-        """Whether each parameter is updated on its own."""
-        return bool(self.groups) or self.by_parameter
-
-    @property
     def lr(self) -> float:
         """The learning rate of parameters that are in no group with one of its own."""
         return self.hyper["lr"]
@@ -79,10 +74,18 @@ class Optimizer(abc.ABC):
         self.state = self.make_state(params)
         self.elementwise &= all(array.shape == params.shape for array in self.state.values()) and not self.by_parameter
         self._scratch = np.empty(0, params.dtype)
-        self._parameters = [
-            (part, next((group.hyper for group in self.groups if group.chooses(name)), {}))
-            for name, part in parameters.items()
-        ]
+        self._parameters = [(part, self._own(name)) for name, part in parameters.items()]
+        self._decays: Array | None = None
+        if not self.by_parameter and {name for _, own in self._parameters for name in own} == {"weight_decay"}:
+            # Parameter by parameter takes 1.4 times as long (LOG: updates by other optimizers).
+            self._decays = np.empty_like(params)
+            for part, own in self._parameters:
+                self._decays[part] = own.get("weight_decay", self.hyper["weight_decay"])
+        self._cuts = self.by_parameter or (self._decays is None and bool(self.groups))
+
+    def _own(self, name: str) -> Mapping[str, float]:
+        """The hyperparameters that a parameter has of its own."""
+        return next((group.hyper for group in self.groups if group.chooses(name)), {})
 
     def has(self, name: str) -> bool:
         """Whether any parameter has this hyperparameter with another value than 0."""
@@ -100,8 +103,9 @@ class Optimizer(abc.ABC):
 
     def add_decay(self, params: Array, grads: Array, hyper: Mapping[str, float]) -> None:
         """Add weight_decay * params (n,) to grads (n,): the gradient of weight_decay / 2 * |params|^2."""
-        if hyper["weight_decay"]:
-            grads += np.multiply(params, hyper["weight_decay"], out=self.scratch(params.size))
+        decay = hyper["weight_decay"]
+        if isinstance(decay, np.ndarray) or decay:
+            grads += np.multiply(params, decay, out=self.scratch(params.size))
 
     def _decay(self, kind: str = "coupled") -> str:
         """Weight decay, for people to read; kind: whether it is part of the gradient, or a step of its own."""
@@ -117,6 +121,7 @@ class Optimizer(abc.ABC):
         """Update a run of the parameters, (n,), in place; may use its gradients up.
 
         state: the vectors (P,) of `self.state`, cut to the same run. Arrays of other shapes are in `self.state` alone.
+        hyper: if groups differ in weight_decay alone, it is a vector (n,), too: that of each number.
         """
 
     def step(self, params: Array, grads: Array, runs: Sequence[slice] | None = None) -> None:
@@ -125,7 +130,7 @@ class Optimizer(abc.ABC):
         Uses the gradients up. A run is a slice with numbers for start and stop, and a step of 1.
         """
         self.steps += 1
-        if not self._cuts and (runs is None or runs == [slice(0, params.size)]):
+        if not self._cuts and self._decays is None and (runs is None or runs == [slice(0, params.size)]):
             self.update(params, grads, self.state, self.hyper)
             return
         vectors = {name: array for name, array in self.state.items() if array.shape == params.shape}
@@ -133,10 +138,10 @@ class Optimizer(abc.ABC):
             views = {name: vector[part] for name, vector in vectors.items()}
             self.update(params[part], grads[part], views, {**self.hyper, **own})
 
-    def _parts(self, runs: Sequence[slice]) -> Iterator[tuple[slice, Mapping[str, float]]]:
+    def _parts(self, runs: Sequence[slice]) -> Iterator[tuple[slice, Mapping[str, Any]]]:
         """The runs, or the parameters in them, with each piece's own hyperparameters."""
         if not self._cuts:
-            yield from ((run, {}) for run in runs)
+            yield from ((run, {} if self._decays is None else {"weight_decay": self._decays[run]}) for run in runs)
             return
         for run in runs:
             for part, own in self._parameters:

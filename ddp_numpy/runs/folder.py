@@ -107,17 +107,17 @@ class RunFolder:
     def after_epoch(self, trainer: Trainer, epoch: Epoch) -> None:
         """Add a line to the metrics. Save a checkpoint of the best and of the last epoch, and every so many epochs."""
         best = self.add_epoch(epoch)
-        last = epoch.number == self._epochs
+        last = epoch.number == self._epochs or trainer.ended_early
         if best or last or (self._unit == "epochs" and epoch.number % self._every == 0):
             self.save(Snapshot(trainer.epoch, trainer.step, trainer.state()), trainer.steps_made, best)
 
     def add_epoch(self, epoch: Epoch) -> bool:
         """Add a line to the metrics, and return whether no epoch before was better by validation accuracy.
 
-        If options were overridden, the line has their values, too: "lr" for example. A line that can't be written is
-        tried again with the next.
+        If options were overridden, the line has their values, too: "momentum" for example. A line that can't be written
+        is tried again with the next.
         """
-        self._unwritten += json.dumps(epoch.as_dict() | self._overridden, allow_nan=False) + "\n"
+        self._unwritten += json.dumps(self._overridden | epoch.as_dict(), allow_nan=False) + "\n"
         try:
             self._append_unwritten()
         except OSError as error:

@@ -54,8 +54,9 @@ def load_model(path: str | Path, layers: Iterable[type[Layer]] = ()) -> Sequenti
 
 def _make(description: dict[str, Any], arrays: dict[str, Any], known: dict[str, type[Layer]]) -> Sequential:
     """The described model with these params (P,) and buffers (S,). Raises InputError if they don't fit."""
-    params = arrays["params"]
-    buffers = arrays.get("buffers", np.zeros(0, params.dtype))
+    # Of a checkpoint, the averages if there are any: these were validated.
+    params = arrays.get("average.params", arrays["params"])
+    buffers = arrays.get("average.buffers", arrays.get("buffers", np.zeros(0, params.dtype)))
     layers = [_make_layer(number, config, known) for number, config in enumerate(description["layers"], 1)]
     model = Sequential(*layers, dtype=params.dtype)
     model.build(tuple(description["input_shape"]), params, buffers)

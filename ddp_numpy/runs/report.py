@@ -16,7 +16,7 @@ _COLUMNS = (
     ("images/s", "{0.images_per_second:>8,.0f}"),
     ("seconds", "{0.seconds:>7.2f}"),
 )
-_WIDTHS = [len(cell.format(Epoch(0, *[0.0] * 6))) for _, cell in _COLUMNS]
+_WIDTHS = [len(cell.format(Epoch(0, *[0.0] * 7))) for _, cell in _COLUMNS]
 
 
 class Report:

@@ -14,6 +14,8 @@ class Epoch:
     train_accuracy: float
     valid_loss: float
     valid_accuracy: float
+    lr: float
+    """The learning rate of the epoch's last update."""
     images_per_second: float
     """Training rows of all ranks over the time of the training steps alone."""
     seconds: float

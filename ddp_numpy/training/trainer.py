@@ -1,5 +1,6 @@
 """Data-parallel training: each rank takes its share of every batch, and all make the same update."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,10 @@ from ddp_numpy.data import Dataset, Reader, batches, epoch_order, pieces, share
 from ddp_numpy.exchange import Exchange, choose_exchange, read_rows
 from ddp_numpy.nn import EVALUATION, Array, Context, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import Optimizer
+from ddp_numpy.optim.schedules import Constant
+from ddp_numpy.training.average import MovingAverage
 from ddp_numpy.training.metrics import Epoch
+from ddp_numpy.training.patience import EarlyStopping, ReduceOnPlateau
 from ddp_numpy.training.replicas import ReplicaCheck
 
 _EVALUATE_ROWS = 64  # rows that a rank evaluates at a time: more take a tenth less time, and more memory than training
@@ -36,6 +40,9 @@ class Trainer:
         clip_norm: float | None = None,
         exchange: Exchange | None = None,
         replica_check: ReplicaCheck | None = None,
+        plateau: ReduceOnPlateau | None = None,
+        early_stopping: EarlyStopping | None = None,
+        average: MovingAverage | None = None,
     ) -> None:
         """batch_size is the global batch, whatever the number of ranks; seed sets first weights and order.
 
@@ -44,8 +51,9 @@ class Trainer:
         clip_norm: a batch's gradient whose Euclidean norm is larger is scaled down to it (Pascanu et al. 2013,
         arXiv:1211.5063). exchange: how the ranks make the gradient together; by default the fastest that
         choose_exchange finds, and with FactorExchange() the weights have the same bits on any number of ranks.
-        replica_check: how often the ranks compare what they must hold alike; every 100 steps by default. Raises
-        InputError for a batch size below 1.
+        replica_check: how often the ranks compare what they must hold alike; every 100 steps by default.
+        plateau, early_stopping: what waits for a lower validation loss. average: a moving average of the weights, which
+        is then validated in their place; see `averaged`. Raises InputError for a batch size below 1.
         """
         with comm.training(), comm.together():
             if batch_size < 1:
@@ -54,6 +62,9 @@ class Trainer:
         self.batch_size, self.seed, self.schedule, self.clip_norm = batch_size, seed, schedule, clip_norm
         self.exchange = exchange or choose_exchange("auto", comm, batch_size)
         self.replica_check = replica_check or ReplicaCheck()
+        self.plateau, self.early_stopping, self.average = plateau, early_stopping, average
+        if plateau is not None and schedule is None:
+            self.schedule = Constant(optimizer.lr)
         self.epoch, self.step = 0, 0
         """Epochs trained, and steps made of the next one."""
         self.stop = False
@@ -79,12 +90,19 @@ class Trainer:
                     f"the model maps {model.input_shape} to {model.output_shape}, "
                     f"but the data has features {input_shape} and {train.classes} classes"
                 )
+            if self.exchange.parts > 1 and (joining := next((x for x in model.layers if x.joins_rows), None)):
+                raise InputError(
+                    f"layer {joining.number} ({type(joining).__name__}) needs all rows of a batch at once, so a batch "
+                    "can't be taken in parts; leave --accumulate out"
+                )
         if self._prepared:
             return
         self._prepared = True
         model.input_divisor = train.divisor
         self.loss = SoftmaxCrossEntropy(train.classes, model.dtype)
         with self._memory():
+            if self.average is not None:
+                self.average.prepare(model)
             # The counts of rows, and whether to stop.
             self.optimizer.prepare(model.params, model.parameter_slices())
             riders = len(self.exchange.tally.nothing) + 1
@@ -109,8 +127,13 @@ class Trainer:
 
     def __str__(self) -> str:
         clipped = f", gradients clipped to {self.clip_norm:g}" if self.clip_norm else ""
+        parts = f" in {self.exchange.parts} parts" if self.exchange.parts > 1 else ""
         schedule = f", schedule {self.schedule}" if self.schedule is not None else ""
-        return f"global batch {self.batch_size}, {self.optimizer}{schedule}{clipped}, seed {self.seed}"
+        ends = f", ends after {self.early_stopping}" if self.early_stopping is not None else ""
+        more = "".join(f", {what}" for what in (self.plateau, self.average) if what is not None)
+        return (
+            f"global batch {self.batch_size}{parts}, {self.optimizer}{schedule}{more}{clipped}{ends}, seed {self.seed}"
+        )
 
     def idle_ranks(self) -> str | None:
         """A sentence, if there are more ranks than rows in a batch, or micro-shards, else None."""
@@ -132,9 +155,17 @@ class Trainer:
 
     def state(self) -> dict[str, Array]:
         """By name, the arrays that with `epoch` and `step` decide all that is to come: the trainer's own, no copies."""
-        buffers = {"buffers": self.model.buffers} if self.model.buffers.size else {}
-        optimizer = {f"optimizer.{name}": array for name, array in self.optimizer.state.items()}
-        return {"params": self.model.params, "epoch_sums": self.epoch_sums, **buffers, **optimizer}
+        arrays = {"params": self.model.params, "epoch_sums": self.epoch_sums}
+        if self.model.buffers.size:
+            arrays["buffers"] = self.model.buffers
+        arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state.items()}
+        if self.average is not None:
+            arrays |= {f"average.{name}": array for name, array in self.average.state.items()}
+        if self.plateau is not None:
+            arrays["plateau"] = self.plateau.state
+        if self.early_stopping is not None:
+            arrays["early_stopping"] = self.early_stopping.state
+        return arrays
 
     def restore(self, epoch: int, step: int, state: Mapping[str, Array]) -> None:
         """Go back to rank 0's epoch, step and state, as `state` gave it; other ranks' are not looked at. Collective.
@@ -178,7 +209,7 @@ class Trainer:
         """
         with self.comm.training():
             self.prepare(train)
-        while self.epoch < epochs:
+        while self.epoch < epochs and not self.ended_early:
             start, rows_before = time.perf_counter(), self.epoch_sums[2]
             self.train_epoch(train, on_step)
             trained = time.perf_counter()
@@ -189,12 +220,31 @@ class Trainer:
                 self.epoch,
                 *_means(self.epoch_sums),
                 *_means(valid_sums),
+                lr=self.optimizer.lr,
                 images_per_second=(len(train) - rows_before) / (trained - start),
                 seconds=time.perf_counter() - start,
             )
             self.step = 0
             self.epoch_sums[...] = 0
+            self._see(epoch.valid_loss)
             yield epoch
+
+    def _see(self, valid_loss: float) -> None:
+        """Tell those that wait for a lower validation loss. Collective: every rank tells them that of rank 0."""
+        waiting = [patience for patience in (self.plateau, self.early_stopping) if patience is not None]
+        if waiting:
+            valid_loss = self.comm.broadcast(valid_loss)
+        for patience in waiting:
+            patience.see(valid_loss)
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether training is over, because the validation loss has not become lower for too long."""
+        return self.early_stopping is not None and self.early_stopping.ends
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """A block in which the model has the averaged weights, to save or use it; its own if there is no average."""
+        return contextlib.nullcontext() if self.average is None else self.average.in_place(self.model)
 
     def train_epoch(self, train: Dataset, on_step: Callable[[int], None] = lambda rows: None) -> None:
         """What is left of one pass over all rows in their order; `epoch_sums` then has loss, correct and rows."""
@@ -229,11 +279,14 @@ class Trainer:
         exchange.sum()
         self.sums, self.stopping = tally.figures(exchange.riders[:-1]), bool(exchange.riders[-1])
         if self.schedule is not None:
+            rate = self.schedule(self.steps_made) * (1.0 if self.plateau is None else self.plateau.scale)
             # Rounded, as libraries on other hosts may compute another last digit of a cosine or a power.
-            self.optimizer.hyper["lr"] = float(f"{self.schedule(self.steps_made):.12g}")
+            self.optimizer.hyper["lr"] = float(f"{rate:.12g}")
         self._check_and_clip()
         self.optimizer.step(self.model.params, exchange.grads, exchange.runs)
         exchange.publish()
+        if self.average is not None:
+            self.average.update(self.model, self.steps_made)
 
     def _of_these_rows(self, first: int, rows: int, global_rows: int) -> Context:
         """What layers may know of so many rows of a batch, from the first on. One object, used again for each piece."""
@@ -264,10 +317,11 @@ class Trainer:
         counts = tally.nothing
         unit = self.exchange.micro_rows or 1
         mine = share(len(data), self.comm.rank, self.comm.size, unit)
-        for part in pieces(mine, max(1, _EVALUATE_ROWS // unit) * unit):
-            rows = np.arange(part.start, part.stop)
-            X, y = read_rows(reader, rows, self.exchange.micro_rows)
-            counts = tally.add(counts, *self.loss.forward(self.model.forward(X, EVALUATION), y, len(rows)))
+        with self.averaged():
+            for part in pieces(mine, max(1, _EVALUATE_ROWS // unit) * unit):
+                rows = np.arange(part.start, part.stop)
+                X, y = read_rows(reader, rows, self.exchange.micro_rows)
+                counts = tally.add(counts, *self.loss.forward(self.model.forward(X, EVALUATION), y, len(rows)))
         sums = np.array(counts, tally.dtype)
         self.comm.allreduce_(sums)
         return tally.figures(sums)
@@ -285,7 +339,10 @@ class Trainer:
                 parts |= {name + part: array[where] for part, where in self.model.parameter_slices().items()}
             else:
                 parts[f"{name}the optimizer"] = array
-        return parts | ({"buffers": self.model.buffers} if self.model.buffers.size else {})
+        others = {"buffers": self.model.buffers} if self.model.buffers.size else {}
+        if self.average is not None:
+            others |= {f"the average of {name}": array for name, array in self.average.state.items()}
+        return parts | others
 
 
 def _means(sums: Array) -> tuple[float, float]:

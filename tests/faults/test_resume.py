@@ -90,6 +90,24 @@ def test_bit_for_bit_at_the_same_number_of_ranks(
     assert not list((tmp_path / "parts").glob("abandoned-*")), "it went on, and not back"
 
 
+def test_all_that_has_state_is_resumed_on_other_numbers_of_ranks(table: Path, tmp_path: Path) -> None:
+    options = ("--data", table, "--epochs", "20", "--batch-size", "24", "--quiet", "--reproducible",
+               "--micro-rows", "4", "--accumulate", "2",
+               "--schedule", "plateau", "--patience", "1", "--min-delta", "0.05", "--lr", "0.01",
+               "--warm-up", "2", "epochs", "--early-stopping", "3", "--average", "0.9", "--optimizer", "adamw",
+               "--clip-norm", "1")  # fmt: skip
+    assert train(None, *options, "--out", "whole", cwd=tmp_path).status == 0
+    stopped(3, 43, *options, "--out", "parts", cwd=tmp_path)
+    assert train(2, "--resume", "auto", "--out", "parts", "--quiet", cwd=tmp_path).status == 0
+    found = metrics(tmp_path / "parts")
+    assert found == metrics(tmp_path / "whole")
+    assert 4 < len(found) < 20, "it ended early, and behind the stop"
+    assert found[-1]["lr"] < found[2]["lr"], "and the rate was reduced before"
+    np.testing.assert_array_equal(params(tmp_path / "parts"), params(tmp_path / "whole"))
+    again = train(None, "--resume", "auto", "--out", "parts", cwd=tmp_path)
+    assert f"ended after epoch {len(found)}: 3 epochs without a validation loss lower by more than 0.05" in again.out
+
+
 def test_ctrl_c_says_how_to_go_on_as_sigterm_does(table: Path, tmp_path: Path) -> None:
     job = stopped(2, 13, "--data", table, *OPTIONS, "--out", "parts", cwd=tmp_path, name="SIGINT")
     assert job.error_lines == [
