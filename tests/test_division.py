@@ -8,7 +8,7 @@ from ddp_numpy.comm import Node
 from ddp_numpy.exchange.division import blocks, by_nodes, chunk_rows, merged, node_rows, whole_batch
 
 NODES = [(1,), (3,), (2, 2), (3, 1), (1, 1, 1), (4, 1, 2)]
-LAYERS = [(785, 128), (129, 64), (65, 10), (2, 3)]
+LAYERS = [(785, 128), (129, 64), (65, 10), (2, 3), (19, 9000)]
 
 
 def nodes(sizes: tuple[int, ...]) -> list[Node]:
