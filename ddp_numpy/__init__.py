@@ -18,7 +18,20 @@ from ddp_numpy.base.errors import DivergedError, InputError, Interrupted, JobErr
 from ddp_numpy.comm import Communicator, SingleProcess, world
 from ddp_numpy.data import Dataset, load_data
 from ddp_numpy.exchange import FactorExchange, FloatExchange, GridExchange
-from ddp_numpy.nn import Context, Dense, Layer, ReLU, Sequential, SoftmaxCrossEntropy
+from ddp_numpy.nn import (
+    BatchNorm,
+    Context,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    LayerNorm,
+    ReLU,
+    Reshape,
+    Residual,
+    Sequential,
+    SoftmaxCrossEntropy,
+)
 from ddp_numpy.optim import SGD, Optimizer
 from ddp_numpy.runs.model_file import load_model, save_model
 from ddp_numpy.training.average import MovingAverage
@@ -31,26 +44,32 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SGD",
+    "BatchNorm",
     "Communicator",
     "Context",
     "Dataset",
     "Dense",
     "DivergedError",
+    "Dropout",
     "EarlyStopping",
     "Epoch",
     "FactorExchange",
+    "Flatten",
     "FloatExchange",
     "GridExchange",
     "InputError",
     "Interrupted",
     "JobError",
     "Layer",
+    "LayerNorm",
     "MovingAverage",
     "Optimizer",
     "ReLU",
     "ReduceOnPlateau",
     "ReplicaCheck",
     "ReplicaError",
+    "Reshape",
+    "Residual",
     "Sequential",
     "SingleProcess",
     "SoftmaxCrossEntropy",

@@ -11,10 +11,12 @@ Weights = dict[str, np.ndarray]
 """By exchange, batch and kind of network."""
 
 
-def weights(folder: Path, *launch: str, comm: str = "auto", python: Path | None = None) -> Weights:
-    """What the networks end with. launch: options of the launcher, as -n 3; none: one process without it."""
-    out, env = folder / "weights.npz", {"PYTHONPATH": str(SCRIPT.parents[1])}
-    command = ("-m", "launch", "run", *launch, SCRIPT) if launch else (SCRIPT,)
+def weights(
+    folder: Path, *launch: str, script: Path = SCRIPT, comm: str = "auto", python: Path | None = None
+) -> Weights:
+    """What a script's networks end with. launch: options of the launcher, as -n 3; none: one process without it."""
+    out, env = folder / "weights.npz", {"PYTHONPATH": str(script.parents[1])}
+    command = ("-m", "launch", "run", *launch, script) if launch else (script,)
     more = {} if python is None else {"python": python}
     job = run_job(None, *command, out, comm, cwd=folder, env=env, timeout=180, **more)
     assert job.status == 0, job.err

@@ -10,14 +10,10 @@ import pytest
 from gradcheck import directional_error
 
 from ddp_numpy import Dense, InputError, ReLU, Sequential, SoftmaxCrossEntropy
-from ddp_numpy.nn import LAYERS, Context, Layer
+from ddp_numpy.nn import Context, Layer
 
 ROWS, FEATURES, CLASSES = 7, 5, 4
 TOLERANCE = 1e-7
-
-# Every layer of the package, as it may stand in a model.
-TABLE: dict[str, Callable[[], Layer]] = {"Dense": lambda: Dense(3), "ReLU": ReLU}
-every_layer = pytest.mark.parametrize("make", TABLE.values(), ids=TABLE.keys())
 
 
 def build(*layers: Layer, features: int = FEATURES) -> Sequential:
@@ -28,30 +24,6 @@ def build(*layers: Layer, features: int = FEATURES) -> Sequential:
     model.params += 0.1 * rng.standard_normal(model.params.shape)  # biases too should not be at zero
     model.attach_grads(np.full(model.params.size, np.nan))
     return model
-
-
-def test_the_table_has_every_layer() -> None:
-    assert TABLE.keys() == LAYERS.keys()
-
-
-@every_layer
-def test_gradients(make: Callable[[], Layer], rng: np.random.Generator) -> None:
-    model = build(make())
-    (layer,) = model.layers
-    X = rng.standard_normal((ROWS, FEATURES))
-    weights = rng.standard_normal(model.forward(X).shape)  # any scalar function of Y will do
-
-    def value() -> float:
-        return float(np.vdot(model.forward(X), weights))
-
-    model.forward(X, Context(training=True))
-    dX = layer.backward(weights)
-    assert dX is not None
-    dX = dX.copy()
-    layer.write_gradients()
-    assert directional_error(value, X, dX) < TOLERANCE
-    if model.params.size:
-        assert directional_error(value, model.params, model.grads.copy()) < TOLERANCE
 
 
 def test_gradient_of_the_loss(rng: np.random.Generator) -> None:
@@ -89,38 +61,6 @@ def test_the_check_catches_a_gradient_wrong_by_a_twentieth_of_a_percent(layer: i
     value, model = whole_network(rng)
     model.layers[layer].dW *= 1.0005  # type: ignore[attr-defined]
     assert directional_error(value, model.params, model.grads.copy()) > 10 * TOLERANCE
-
-
-@every_layer
-def test_rows_do_not_mix(make: Callable[[], Layer], rng: np.random.Generator) -> None:
-    model = build(make())
-    X = rng.standard_normal((ROWS, FEATURES))
-    whole = model.forward(X).copy()
-    single = np.concatenate([model.forward(X[i : i + 1]).copy() for i in range(ROWS)])
-    np.testing.assert_allclose(single, whole, rtol=1e-13, atol=1e-15)
-
-
-@every_layer
-@pytest.mark.parametrize("cuts", [(0, 3, 7), (0, 0, 7), (0, 1, 2, 7)])
-def test_shards_sum_to_the_whole(make: Callable[[], Layer], cuts: tuple[int, ...], rng: np.random.Generator) -> None:
-    model = build(make())
-    (layer,) = model.layers
-    X = rng.standard_normal((ROWS, FEATURES))
-    dY = rng.standard_normal(model.forward(X).shape)
-    whole_dX = layer.backward(dY)
-    layer.write_gradients()
-    assert whole_dX is not None
-    whole_dX, whole_grads = whole_dX.copy(), model.grads.copy()
-    dXs, grads = [], np.zeros_like(whole_grads)
-    for start, stop in itertools.pairwise(cuts):
-        model.forward(X[start:stop], Context(training=True))
-        dX = layer.backward(dY[start:stop])
-        layer.write_gradients()
-        assert dX is not None
-        dXs.append(dX.copy())
-        grads += model.grads
-    np.testing.assert_allclose(np.concatenate(dXs), whole_dX, rtol=1e-13, atol=1e-15)
-    np.testing.assert_allclose(grads, whole_grads, rtol=1e-13, atol=1e-14)
 
 
 def test_layers_share_the_models_memory() -> None:

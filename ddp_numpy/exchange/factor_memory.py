@@ -46,9 +46,14 @@ def cut_layers(
 ) -> list[CutLayer]:
     """These layers of a model, with memory as factor_shapes names it."""
     places, layers = model.layer_slices(), model.layers
+    # By layer, what writes X and dY. It is not known of layers within layers.
+    writers: dict[Layer, tuple[RowBuffer | None, RowBuffer | None]] = {
+        layer: (before.outputs if before else None, behind.input_gradients if behind else loss.gradients)
+        for before, layer, behind in zip([None, *layers], layers, [*layers[1:], None], strict=False)
+    }
     found = []
     for layer, cut in cuts.items():
-        number, place = layers.index(layer), places[layer]
+        place = places[layer]
         found.append(
             CutLayer(
                 layer,
@@ -56,9 +61,8 @@ def cut_layers(
                 (place.stop - place.start) // cut.units,
                 memory[f"X of {layer.number}"],
                 memory[f"dY of {layer.number}"],
-                layers[number - 1].outputs if number else None,
-                layers[number + 1].input_gradients if number + 1 < len(layers) else loss.gradients,
-                number == 0,
+                *writers.get(layer, (None, None)),
+                layer is layers[0],
             )
         )
     return found

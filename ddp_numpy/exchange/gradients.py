@@ -105,7 +105,7 @@ class GradientExchange(abc.ABC):
         self, comm: Communicator, model: Sequential, layers: Container[Layer], batch_size: int
     ) -> dict[str, slice]:
         """Note what the steps need; returns the parameters of the layers, and their places in a vector of their own."""
-        self._comm, self._layers = comm, [layer for layer in model.layers if layer in layers]
+        self._comm, self._layers = comm, [layer for layer in model.all_layers if layer in layers]
         self._piece_rows = piece_rows(model, batch_size, comm.size, self.micro_rows or 1, self.parts)
         self._pieces = {}
         return model.parameter_slices(layers)

@@ -5,6 +5,7 @@ rows each, (shards, B, …): then each shard is multiplied on its own, and its r
 stand beside it.
 """
 
+from collections.abc import Callable, Iterator
 from types import EllipsisType
 from typing import Any, NamedTuple
 
@@ -43,7 +44,15 @@ class Layer:
     """
 
     number = 0
-    """Its place in the model, from 1 on. Sequential sets it."""
+    """Its place in the model, from 1 on, layers within layers counted. Sequential sets it."""
+    trained = True
+    """Whether it has parameters, or layers within it have. Sequential sets it."""
+    output_shape: Shape
+    """Of the rows that leave. Sequential sets it."""
+    chains: "tuple[Chain, ...]" = ()
+    """Of the layers that it holds; each chain takes this layer's own input."""
+    least_rows = 1
+    """How many rows a batch must have in training."""
     joins_rows = False
     """Whether training needs all rows of the global batch for the output of one, as batch normalization does.
 
@@ -82,6 +91,15 @@ class Layer:
     def config(self) -> dict[str, Any]:
         """The constructor's arguments: with the class's name, all that a file needs to make the layer again."""
         return {}
+
+    def description(self) -> dict[str, Any]:
+        """Class and arguments, as JSON can hold them."""
+        return {"type": type(self).__name__, **self.config()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], make: "Callable[[Any], Layer]") -> "Layer":
+        """The layer that `config` told of. make: from the description of a layer within it to that layer."""
+        return cls(**config)
 
     def __str__(self) -> str:
         arguments = ", ".join(f"{name}={value}" for name, value in self.config().items())
@@ -122,6 +140,45 @@ class Layer:
         X (B, *cut.X) and dY (B, *cut.dY): of any rows. units: with numbers for start and stop, and a step of 1.
         """
         raise NotImplementedError
+
+
+class Chain:
+    """Layers applied in turn."""
+
+    def __init__(self, layers: tuple[Layer, ...]) -> None:
+        self.layers = layers
+
+    def all_layers(self) -> Iterator[Layer]:
+        """The layers, and behind each the layers within it."""
+        for layer in self.layers:
+            yield layer
+            for chain in layer.chains:
+                yield from chain.all_layers()
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Of rows that leave the last layer, once all are built."""
+        return self.layers[-1].output_shape if self.layers else input_shape
+
+    def forward(self, X: Array, context: Context) -> Array:
+        """X (B, *input_shape) -> Y (B, *output_shape)."""
+        for layer in self.layers:
+            X = layer.forward(X, context)
+        return X
+
+    def backward(self, dY: Array, input_gradient: bool) -> Array | None:
+        """dY (B, *output_shape) -> dX (B, *input_shape), or None if that is not asked for.
+
+        Then it goes back no further than to the first layer that is trained.
+        """
+        layers = self.layers if input_gradient else self.layers[self._first_trained() :]
+        gradient: Array | None = dY
+        for layer in reversed(layers):
+            assert gradient is not None
+            gradient = layer.backward(gradient, input_gradient or layer is not layers[0])
+        return gradient if input_gradient else None
+
+    def _first_trained(self) -> int:
+        return next((number for number, layer in enumerate(self.layers) if layer.trained), len(self.layers))
 
 
 class Dense(Layer):

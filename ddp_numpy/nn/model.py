@@ -14,7 +14,7 @@ from ddp_numpy.base import schema
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.memory import memory_for
 from ddp_numpy.nn.context import EVALUATION, Array, Context
-from ddp_numpy.nn.layers import MOST_NUMBERS, Layer, Shape
+from ddp_numpy.nn.layers import MOST_NUMBERS, Chain, Layer, Shape
 
 _PREDICT_ROWS = 1024  # rows that `predict` takes through the layers at a time
 _MOST_AXES = 8  # of a row; NumPy allows 64, and rows, shards and layers add some
@@ -37,9 +37,11 @@ class Sequential:
 
     def __init__(self, *layers: Layer, dtype: npt.DTypeLike = np.float32) -> None:
         """Raises InputError if a layer stands twice among them: its second forward would overwrite what it kept."""
-        self.layers = layers
+        self.layers, self._chain = layers, Chain(layers)
+        self.all_layers = tuple(self._chain.all_layers())
+        """The layers, and behind each the layers within it."""
         first_places: dict[int, int] = {}
-        for number, layer in enumerate(layers, 1):
+        for number, layer in enumerate(self.all_layers, 1):
             first = first_places.setdefault(id(layer), number)
             if first != number:
                 kind = type(layer).__name__
@@ -49,7 +51,7 @@ class Sequential:
         self.output_shape: Shape = ()
         self.input_divisor = 1.0
         """What raw features are divided by before `forward`; `predict` does it itself."""
-        self.joins_rows = any(layer.joins_rows for layer in layers)
+        self.joins_rows = any(layer.joins_rows for layer in self.all_layers)
         """Whether some layer needs all rows of the global batch for the output of one: see Layer."""
 
     def build(self, input_shape: Shape, params: Array | None = None, buffers: Array | None = None) -> None:
@@ -62,21 +64,17 @@ class Sequential:
         schema.check(list(input_shape), [schema.Whole(1)], "input_shape")
         if not 1 <= math.prod(input_shape) <= MOST_NUMBERS or not 1 <= len(input_shape) <= _MOST_AXES:
             raise InputError(f"a model can't take rows of the shape {input_shape}")
-        for number, layer in enumerate(self.layers, 1):
+        for number, layer in enumerate(self.all_layers, 1):
             if _built_in.get(id(layer), self) is not self:
                 raise InputError(
                     f"layer {number} ({type(layer).__name__}) is part of another model, and would lose that model's "
                     "parameters and gradients; give each model layers of its own"
                 )
-        for number, layer in enumerate(self.layers, 1):
+        for number, layer in enumerate(self.all_layers, 1):
             layer.number = number
-        shape = input_shape
         parameters: list[tuple[Layer, str, Shape]] = []
         kept: list[tuple[Layer, str, Shape]] = []
-        for layer in self.layers:
-            parameters += [(layer, name, size) for name, size in layer.parameter_shapes(shape).items()]
-            kept += [(layer, name, size) for name, size in layer.buffer_shapes(shape).items()]
-            shape = layer.build(shape, self.dtype)
+        shape = self._build(self._chain, input_shape, parameters, kept)
         params, buffers = (
             self._vector(what, arrays, given)
             for what, arrays, given in (("parameters", parameters, params), ("numbers in buffers", kept, buffers))
@@ -85,7 +83,25 @@ class Sequential:
         self._parameters, self._kept = parameters, kept
         self.attach_params(params)
         self.attach_buffers(buffers)
-        _built_in.update((id(layer), self) for layer in self.layers)
+        _built_in.update((id(layer), self) for layer in self.all_layers)
+
+    def _build(
+        self,
+        chain: Chain,
+        shape: Shape,
+        parameters: list[tuple[Layer, str, Shape]],
+        kept: list[tuple[Layer, str, Shape]],
+    ) -> Shape:
+        """Build a chain's layers, and add their arrays to the lists; returns the shape of the rows that leave."""
+        for layer in chain.layers:
+            before = len(parameters)
+            for inner in layer.chains:
+                self._build(inner, shape, parameters, kept)
+            parameters += [(layer, name, size) for name, size in layer.parameter_shapes(shape).items()]
+            kept += [(layer, name, size) for name, size in layer.buffer_shapes(shape).items()]
+            shape = layer.output_shape = layer.build(shape, self.dtype)
+            layer.trained = len(parameters) > before
+        return shape
 
     def _vector(self, what: str, arrays: list[tuple[Layer, str, Shape]], given: Array | None) -> Array:
         """A vector that all of these arrays lie in: the one that is given, if its size is right, or zeros."""
@@ -99,7 +115,7 @@ class Sequential:
 
     def initialize(self, rng: np.random.Generator) -> None:
         """Draw the first values of all parameters, layer by layer."""
-        for layer in self.layers:
+        for layer in self.all_layers:
             layer.initialize(rng)
 
     def attach_params(self, memory: Array) -> None:
@@ -129,20 +145,15 @@ class Sequential:
 
     def forward(self, X: Array, context: Context = EVALUATION) -> Array:
         """X (B, *input_shape), scaled -> logits (B, classes); in shards if X comes in shards."""
-        for layer in self.layers:
-            X = layer.forward(X, context)
-        return X
+        return self._chain.forward(X, context)
 
     def backward(self, dY: Array) -> None:
         """Take dY (B, classes), the gradient at the last forward's logits, back to all layers' outputs."""
-        gradient: Array | None = dY
-        for layer in reversed(self.layers):
-            assert gradient is not None
-            gradient = layer.backward(gradient, input_gradient=layer is not self.layers[0])
+        self._chain.backward(dY, input_gradient=False)
 
     def write_gradients(self, shard: int | EllipsisType = ...) -> None:
         """Overwrite `grads` with sums over the rows of the last backward: of one shard, or of all."""
-        for layer in self.layers:
+        for layer in self.all_layers:
             layer.write_gradients(shard)
 
     def predict(self, X: npt.ArrayLike) -> Array:
@@ -226,7 +237,7 @@ class Sequential:
             "input_shape": list(self.input_shape or ()),
             "input_divisor": self.input_divisor,
             "classes": self.output_shape[0],
-            "layers": [{"type": type(layer).__name__, **layer.config()} for layer in self.layers],
+            "layers": [layer.description() for layer in self.layers],
         }
 
     def __str__(self) -> str:

@@ -52,6 +52,8 @@ class Optimizer(abc.ABC):
         `make_state` makes the arrays; an update writes into them, and never puts another array in their place.
         """
         self._parameters: list[tuple[slice, Mapping[str, float]]] = []
+        self._decays: Array | None = None
+        self._cuts = self.by_parameter or bool(groups)
 
     by_parameter = False
     """Whether `update` is to get each parameter on its own, and whole, as an update by norms wants it.
@@ -75,7 +77,7 @@ class Optimizer(abc.ABC):
         self.elementwise &= all(array.shape == params.shape for array in self.state.values()) and not self.by_parameter
         self._scratch = np.empty(0, params.dtype)
         self._parameters = [(part, self._own(name)) for name, part in parameters.items()]
-        self._decays: Array | None = None
+        self._decays = None
         if not self.by_parameter and {name for _, own in self._parameters for name in own} == {"weight_decay"}:
             # Parameter by parameter takes 1.4 times as long (LOG: updates by other optimizers).
             self._decays = np.empty_like(params)

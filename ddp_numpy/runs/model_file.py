@@ -15,6 +15,8 @@ from ddp_numpy.base.schema import check
 from ddp_numpy.nn import LAYERS, Layer, Sequential
 from ddp_numpy.runs.formats import CHECKPOINT, MODEL, read
 
+_DEEPEST = 16  # that layers may stand within layers: a stranger's file could nest them until Python gives up
+
 
 def save_model(model: Sequential, path: str | Path) -> None:
     """Write a built model to a .npz: `params` (P,), `buffers` (S,) if it has any, and its description as JSON.
@@ -57,7 +59,7 @@ def _make(description: dict[str, Any], arrays: dict[str, Any], known: dict[str, 
     # Of a checkpoint, the averages if there are any: these were validated.
     params = arrays.get("average.params", arrays["params"])
     buffers = arrays.get("average.buffers", arrays.get("buffers", np.zeros(0, params.dtype)))
-    layers = [_make_layer(number, config, known) for number, config in enumerate(description["layers"], 1)]
+    layers = [_make_layer(f"layer {n}", layer, known) for n, layer in enumerate(description["layers"], 1)]
     model = Sequential(*layers, dtype=params.dtype)
     model.build(tuple(description["input_shape"]), params, buffers)
     if model.output_shape != (description["classes"],):
@@ -66,18 +68,26 @@ def _make(description: dict[str, Any], arrays: dict[str, Any], known: dict[str, 
     return model
 
 
-def _make_layer(number: int, config: dict[str, Any], known: dict[str, type[Layer]]) -> Layer:
-    arguments = config.copy()
+def _make_layer(place: str, description: Any, known: dict[str, type[Layer]], depth: int = 0) -> Layer:
+    """The described layer. place: for people; depth: how many layers it stands within."""
+    check(description, {"type": str, ...: object}, place)
+    arguments = description.copy()
     name = arguments.pop("type")
     if name not in known:
         raise InputError(
-            f"layer {number} is of the class {name!r}, which is not of this package; if it is your own, pass it: "
+            f"{place} is of the class {name!r}, which is not of this package; if it is your own, pass it: "
             "load_model(path, layers=[…])"
         )
+    if depth > _DEEPEST:
+        raise InputError(f"{place}: layers stand within layers more than {_DEEPEST} deep")
+
+    def make_inner(inner: Any) -> Layer:
+        return _make_layer(f"a layer within {place.removeprefix('a layer within ')}", inner, known, depth + 1)
+
     try:
-        return known[name](**arguments)
+        return known[name].from_config(arguments, make_inner)
     except (TypeError, ValueError) as error:  # of a constructor that does not have these arguments
-        raise InputError(f"layer {number} ({name}) can't be made: {error}") from error
+        raise InputError(f"{place} ({name}) can't be made: {error}") from error
 
 
 def _described_in(facts: dict[str, Any]) -> dict[str, Any]:

@@ -90,7 +90,13 @@ class Trainer:
                     f"the model maps {model.input_shape} to {model.output_shape}, "
                     f"but the data has features {input_shape} and {train.classes} classes"
                 )
-            if self.exchange.parts > 1 and (joining := next((x for x in model.layers if x.joins_rows), None)):
+            smallest = len(train) % self.batch_size or self.batch_size
+            if short := next((layer for layer in model.all_layers if layer.least_rows > smallest), None):
+                raise InputError(
+                    f"layer {short.number} ({type(short).__name__}) needs {short.least_rows} rows in a batch, and "
+                    f"with --batch-size {self.batch_size} the last has {smallest}; choose another"
+                )
+            if self.exchange.parts > 1 and (joining := next((x for x in model.all_layers if x.joins_rows), None)):
                 raise InputError(
                     f"layer {joining.number} ({type(joining).__name__}) needs all rows of a batch at once, so a batch "
                     "can't be taken in parts; leave --accumulate out"
