@@ -71,5 +71,5 @@ def test_evaluation_drops_nothing() -> None:
 
 @pytest.mark.parametrize("rate", [-0.1, 1, "0.5", True])
 def test_a_rate_that_can_not_be(rate: float) -> None:
-    with pytest.raises(InputError, match="Dropout: rate is .*, and must be a number from 0 to 0.99"):
+    with pytest.raises(InputError, match=r"Dropout: rate is .*, and must be a number from 0 to 0\.99"):
         Dropout(rate)
