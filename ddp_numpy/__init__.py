@@ -18,7 +18,22 @@ from ddp_numpy.base.errors import DivergedError, InputError, Interrupted, JobErr
 from ddp_numpy.comm import Communicator, SingleProcess, world
 from ddp_numpy.data import Dataset, load_data
 from ddp_numpy.exchange import FactorExchange, FloatExchange, GridExchange
-from ddp_numpy.nn import Context, Dense, Layer, ReLU, Sequential, SoftmaxCrossEntropy
+from ddp_numpy.nn import (
+    GELU,
+    Context,
+    Dense,
+    Huber,
+    Layer,
+    LeakyReLU,
+    Loss,
+    MeanSquaredError,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    SiLU,
+    SoftmaxCrossEntropy,
+    Tanh,
+)
 from ddp_numpy.optim import SGD, Optimizer
 from ddp_numpy.runs.model_file import load_model, save_model
 from ddp_numpy.training.metrics import Epoch
@@ -28,6 +43,7 @@ from ddp_numpy.training.trainer import Trainer
 __version__ = "0.1.0"
 
 __all__ = [
+    "GELU",
     "SGD",
     "Communicator",
     "Context",
@@ -38,17 +54,24 @@ __all__ = [
     "FactorExchange",
     "FloatExchange",
     "GridExchange",
+    "Huber",
     "InputError",
     "Interrupted",
     "JobError",
     "Layer",
+    "LeakyReLU",
+    "Loss",
+    "MeanSquaredError",
     "Optimizer",
     "ReLU",
     "ReplicaCheck",
     "ReplicaError",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
     "SingleProcess",
     "SoftmaxCrossEntropy",
+    "Tanh",
     "Trainer",
     "load_data",
     "load_model",
