@@ -17,7 +17,8 @@ class Loss(Protocol):
     is not the mean over the batch. Example: losses 1, 2, 3 on two ranks as (1, 2) and (3). The mean of the means is
     (1.5 + 3) / 2 = 2.25, the mean over the batch is 2.
 
-    Its constructor takes how many numbers a row of outputs has, and the dtype.
+    Its constructor takes how many numbers a row of outputs has, and the dtype. The arrays that it returns may be its
+    own, and keep their values until its next call.
     """
 
     gradients: RowBuffer
