@@ -19,18 +19,26 @@ from ddp_numpy.comm import Communicator, SingleProcess, world
 from ddp_numpy.data import Dataset, load_data
 from ddp_numpy.exchange import FactorExchange, FloatExchange, GridExchange
 from ddp_numpy.nn import (
+    GELU,
     BatchNorm,
     Context,
     Dense,
     Dropout,
     Flatten,
+    Huber,
     Layer,
     LayerNorm,
+    LeakyReLU,
+    Loss,
+    MeanSquaredError,
     ReLU,
     Reshape,
     Residual,
     Sequential,
+    Sigmoid,
+    SiLU,
     SoftmaxCrossEntropy,
+    Tanh,
 )
 from ddp_numpy.optim import SGD, Optimizer
 from ddp_numpy.runs.model_file import load_model, save_model
@@ -43,6 +51,7 @@ from ddp_numpy.training.trainer import Trainer
 __version__ = "0.1.0"
 
 __all__ = [
+    "GELU",
     "SGD",
     "BatchNorm",
     "Communicator",
@@ -57,11 +66,15 @@ __all__ = [
     "Flatten",
     "FloatExchange",
     "GridExchange",
+    "Huber",
     "InputError",
     "Interrupted",
     "JobError",
     "Layer",
     "LayerNorm",
+    "LeakyReLU",
+    "Loss",
+    "MeanSquaredError",
     "MovingAverage",
     "Optimizer",
     "ReLU",
@@ -71,8 +84,11 @@ __all__ = [
     "Reshape",
     "Residual",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
     "SingleProcess",
     "SoftmaxCrossEntropy",
+    "Tanh",
     "Trainer",
     "load_data",
     "load_model",

@@ -6,7 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from ddp_numpy import BatchNorm, Context, Dense, Dropout, Flatten, Layer, LayerNorm, ReLU, Reshape, Residual, Sequential
+from ddp_numpy import (
+    GELU,
+    BatchNorm,
+    Context,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    LayerNorm,
+    LeakyReLU,
+    ReLU,
+    Reshape,
+    Residual,
+    Sequential,
+    Sigmoid,
+    SiLU,
+    Tanh,
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +42,12 @@ ROW, IMAGE = (5,), (5, 4, 3)
 LAYERS: dict[str, Entry] = {
     "Dense": Entry(lambda: Dense(3)),
     "ReLU": Entry(ReLU),
+    "LeakyReLU": Entry(lambda: LeakyReLU(0.2)),
+    "SiLU": Entry(SiLU),
+    "GELU": Entry(GELU),
+    "GELU, approximate": Entry(lambda: GELU(approximate=True)),
+    "Tanh": Entry(Tanh),
+    "Sigmoid": Entry(Sigmoid, IMAGE),
     "Dropout": Entry(lambda: Dropout(0.4)),
     "Dropout, images": Entry(lambda: Dropout(0.2), IMAGE),
     "Reshape": Entry(lambda: Reshape((3, 1, 20)), IMAGE),

@@ -1,19 +1,24 @@
 """The network: layers, loss and model in pure NumPy. Knows of no rank, file or terminal."""
 
+from ddp_numpy.nn.activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from ddp_numpy.nn.context import EVALUATION, Array, Context
 from ddp_numpy.nn.dropout import Dropout
-from ddp_numpy.nn.layers import Cut, Dense, Layer, ReLU
-from ddp_numpy.nn.loss import SoftmaxCrossEntropy
+from ddp_numpy.nn.layers import Cut, Dense, Layer
+from ddp_numpy.nn.loss import Loss, SoftmaxCrossEntropy
 from ddp_numpy.nn.model import Sequential
 from ddp_numpy.nn.normalization import BatchNorm, LayerNorm
+from ddp_numpy.nn.regression import Huber, MeanSquaredError
 from ddp_numpy.nn.structure import Flatten, Reshape, Residual
 
-_LAYERS = (BatchNorm, Dense, Dropout, Flatten, LayerNorm, ReLU, Reshape, Residual)
+_LAYERS = (
+    *(BatchNorm, Dense, Dropout, Flatten, GELU, LayerNorm, LeakyReLU, ReLU, Reshape, Residual, SiLU, Sigmoid, Tanh),
+)
 LAYERS: dict[str, type[Layer]] = {layer.__name__: layer for layer in _LAYERS}
 """The layers that a model file may name."""
 
 __all__ = [
     "EVALUATION",
+    "GELU",
     "LAYERS",
     "Array",
     "BatchNorm",
@@ -22,11 +27,18 @@ __all__ = [
     "Dense",
     "Dropout",
     "Flatten",
+    "Huber",
     "Layer",
     "LayerNorm",
+    "LeakyReLU",
+    "Loss",
+    "MeanSquaredError",
     "ReLU",
     "Reshape",
     "Residual",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
     "SoftmaxCrossEntropy",
+    "Tanh",
 ]

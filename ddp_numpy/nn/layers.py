@@ -268,33 +268,3 @@ class Dense(Layer):
         np.matmul(X.T, dY, out=dW)
         if db is not None:
             np.matmul(self._ones.rows(len(dY)), dY, out=db)  # a sum over rows, in half the time of np.sum
-
-
-class ReLU(Layer):
-    """Y = max(X, 0); its derivative at 0 is taken as 0."""
-
-    outputs: RowBuffer
-    input_gradients: RowBuffer
-
-    def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
-        self._row_axes = len(input_shape)
-        self.outputs = RowBuffer(input_shape, dtype)
-        self.input_gradients = RowBuffer(input_shape, dtype)
-        self._positive = RowBuffer(input_shape, np.bool_)
-        self._zeros = RowBuffer(input_shape, dtype, fill=0)  # twice as fast to compare with as one number
-        return input_shape
-
-    def forward(self, X: Array, context: Context = EVALUATION) -> Array:
-        """X (B, *shape) -> Y, of X's shape."""
-        rows = X.shape[: -self._row_axes]
-        Y: Array = np.maximum(X, self._zeros.rows(*rows), out=self.outputs.rows(*rows))
-        return Y
-
-    def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
-        """dY (B, *shape) -> dX, of dY's shape."""
-        rows = dY.shape[: -self._row_axes]
-        dX, positive = self.input_gradients.rows(*rows), self._positive.rows(*rows)
-        np.greater(self.outputs.rows(*rows), self._zeros.rows(*rows), out=positive)
-        np.copyto(dX, positive)  # on its own, as a product of mixed types converts piece by piece
-        dX *= dY
-        return dX

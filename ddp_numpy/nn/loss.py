@@ -1,22 +1,58 @@
 """The loss of each row. The ranks add up sums over rows."""
 
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
 
+from ddp_numpy.base import schema
 from ddp_numpy.base.buffers import RowBuffer
 from ddp_numpy.nn.context import Array
+
+
+class Loss(Protocol):
+    """How wrong a model's outputs are: a number for each row, and the gradient of the mean over the global batch.
+
+    It returns values of rows, never means: ranks may have different numbers of rows, and then the mean of their means
+    is not the mean over the batch. Example: losses 1, 2, 3 on two ranks as (1, 2) and (3). The mean of the means is
+    (1.5 + 3) / 2 = 2.25, the mean over the batch is 2.
+
+    Its constructor takes how many numbers a row of outputs has, and the dtype. The arrays that it returns may be its
+    own, and keep their values until its next call.
+    """
+
+    gradients: RowBuffer
+    """Where backward writes what it returns. A caller may lend it other memory."""
+
+    def forward(self, outputs: Array, y: Array, rows: int | None = None, /) -> tuple[Array, Array]:
+        """outputs (B, O), y: the B rows' targets -> losses (rows,), and which rows are classified right (rows,).
+
+        outputs may come in shards, (shards, B / shards, O). rows: only this many of the B rows count, from the first
+        on; by default all. No loss is below 0.
+        """
+        ...
+
+    def backward(self, global_rows: int) -> Array:
+        """The gradient of the mean loss over global_rows rows at the last forward's outputs, in their shape.
+
+        The rows that count are the caller's share of the global rows. Rows that do not count get 0. To be called once
+        after each forward.
+        """
+        ...
 
 
 class SoftmaxCrossEntropy:
     """Minus the log of the softmax probability of the right class, and its gradient at the logits.
 
-    Returns values of rows, never means: ranks may have different numbers of rows, and then the mean of their means is
-    not the mean over the batch. Example: losses 1, 2, 3 on two ranks as (1, 2) and (3). The mean of the means is
-    (1.5 + 3) / 2 = 2.25, the mean over the batch is 2.
+    smoothing s: the target is not all on the right class. It is 1 - s there, and s is spread evenly over all classes
+    (Szegedy et al., CVPR 2016, arXiv:1512.00567). Example: s = 0.1 and 4 classes make 0.925 of the right one, and 0.025
+    of each other. The loss is then the sum over all classes of -target * log(probability).
     """
 
-    def __init__(self, classes: int, dtype: npt.DTypeLike) -> None:
-        self._classes = classes
+    def __init__(self, classes: int, dtype: npt.DTypeLike, smoothing: float = 0.0) -> None:
+        """Raises InputError unless smoothing is a number from 0 to 1."""
+        schema.check(smoothing, schema.Real(0, 1), "SoftmaxCrossEntropy: smoothing")
+        self._classes, self._smoothing = classes, float(smoothing)
         self.gradients = RowBuffer((classes,), dtype)
         """Where backward writes what it returns. A caller may lend it other memory."""
         self._probabilities = RowBuffer((classes,), dtype)
@@ -42,6 +78,10 @@ class SoftmaxCrossEntropy:
         np.copyto(P, logits.take(firsts + guesses)[:, np.newaxis])
         np.subtract(logits, P, out=P)
         shifted = P.take(self._right)
+        if self._smoothing:  # the mean over the target, in place of the right class alone
+            np.matmul(P.reshape(self._shape), self._ones, out=totals.reshape(self._shape))
+            shifted *= 1 - self._smoothing
+            shifted += totals[:, 0] * (self._smoothing / self._classes)
         np.exp(P, out=P)
         # The product with a matrix of ones: each row's sum, repeated once per class. This is faster than np.sum and a
         # broadcast. (1, 2) @ [[1, 1], [1, 1]] = (3, 3).
@@ -53,12 +93,14 @@ class SoftmaxCrossEntropy:
     def backward(self, global_rows: int) -> Array:
         """The gradient of the mean loss over global_rows rows at the last forward's logits, in the logits' shape.
 
-        With p the softmax of a row, its loss is -log p[y], so d loss / d logits = p - onehot(y). The mean divides this
-        by global_rows. Rows that do not count get 0. The rows that count are the caller's share of the global rows.
-        To be called once after each forward, because it overwrites the probabilities.
+        With p the softmax of a row, its loss is -log p[y], so d loss / d logits = p - onehot(y); with smoothing,
+        p - target. The mean divides this by global_rows. Rows that do not count get 0. The rows that count are the
+        caller's share of the global rows. To be called once after each forward, as it overwrites the probabilities.
         """
         P, dlogits = self._probabilities.rows(len(self._right)), self.gradients.rows(*self._shape[:-1])
-        P.reshape(-1)[self._right] -= 1
+        if self._smoothing:
+            P -= self._smoothing / self._classes
+        P.reshape(-1)[self._right] -= 1 - self._smoothing
         np.divide(P.reshape(self._shape), global_rows, out=dlogits)
         if self._rows < len(P):
             dlogits.reshape(P.shape)[self._rows :] = 0
