@@ -51,7 +51,7 @@ def test_as_pytorch(name: str, rng: np.random.Generator) -> None:
         "LeakyReLU(slope=0.2)": lambda: torch.nn.LeakyReLU(0.2),
         "GELU(approximate=True)": lambda: torch.nn.GELU(approximate="tanh"),
     }.get(name, getattr(torch.nn, name.partition("(")[0]))()
-    X = np.concatenate([rng.standard_normal(5000), np.linspace(-40, 40, 5000), [0, 1e4, -1e4]]).reshape(-1, 3)[:3334]
+    X = np.concatenate([rng.standard_normal(5000), np.linspace(-40, 40, 4999), [0, 1e4, -1e4]]).reshape(-1, 3)
     dY = rng.standard_normal(X.shape)
     Y, dX = results(built(TABLE[name], (3,)), X, dY)
     x = torch.tensor(X, requires_grad=True)

@@ -146,7 +146,7 @@ def test_altered_fields_of_the_zip_are_refused(offset: int, tmp_path: Path) -> N
         assert len(archive.namelist()) == 2
 
 
-class Tanh(Layer):
+class ScaledTanh(Layer):
     """tanh(scale X); keeps how many rows it saw, which is not trained."""
 
     def __init__(self, scale: float) -> None:
@@ -163,7 +163,7 @@ class Tanh(Layer):
 
 
 def own_model() -> Sequential:
-    model = Sequential(Dense(4), Tanh(0.5), Dense(3))
+    model = Sequential(Dense(4), ScaledTanh(0.5), Dense(3))
     model.build((5,))
     model.initialize(np.random.default_rng(1))
     model.buffers[...] = 7
@@ -173,19 +173,19 @@ def own_model() -> Sequential:
 def test_a_layer_of_ones_own_is_saved_and_loaded(tmp_path: Path) -> None:
     model = own_model()
     save_model(model, tmp_path / "m.npz")
-    again = load_model(tmp_path / "m.npz", layers=[Tanh])
+    again = load_model(tmp_path / "m.npz", layers=[ScaledTanh])
     assert again.digest() == model.digest()
     np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
     assert again.description() == model.description()
     words = refusal(tmp_path / "m.npz")
-    assert "layer 2 is of the class 'Tanh', which is not of this package" in words
+    assert "layer 2 is of the class 'ScaledTanh', which is not of this package" in words
     assert words.endswith("pass it: load_model(path, layers=[…])")
 
 
-@pytest.mark.parametrize("name", ["os.system", "builtins.exec", "test_model_file.Tanh", "Layer"])
+@pytest.mark.parametrize("name", ["os.system", "builtins.exec", "test_model_file.ScaledTanh", "Layer"])
 def test_a_class_that_only_the_file_names_is_never_found(name: str, tmp_path: Path) -> None:
     described = DESCRIPTION | {"layers": [{"type": name}]}
-    assert f"layer 1 is of the class '{name}'" in refusal(written(tmp_path / "m.npz", described), layers=[Tanh])
+    assert f"layer 1 is of the class '{name}'" in refusal(written(tmp_path / "m.npz", described), layers=[ScaledTanh])
 
 
 def checkpoint(folder: Path, change: Callable[[dict[str, Any]], None] = lambda facts: None) -> Path:
@@ -205,8 +205,8 @@ def test_the_model_of_a_checkpoint_is_loaded(tmp_path: Path) -> None:
     arrays = {"params": model.params, "buffers": model.buffers, "epoch_sums": np.zeros(3)}
     with open(tmp_path / "c.npz", "wb") as file:
         write_snapshot(file, Snapshot(1, 0, arrays, facts))
-    assert load_model(tmp_path / "c.npz", layers=[Tanh]).digest() == model.digest()
-    assert "of the class 'Tanh'" in refusal(tmp_path / "c.npz")
+    assert load_model(tmp_path / "c.npz", layers=[ScaledTanh]).digest() == model.digest()
+    assert "of the class 'ScaledTanh'" in refusal(tmp_path / "c.npz")
 
 
 def test_a_checkpoint_of_an_earlier_version_is_loaded_if_it_says_enough(tmp_path: Path) -> None:

@@ -16,8 +16,11 @@ from ddp_numpy.nn import normal
 from ddp_numpy.nn.context import EVALUATION, Array, Context
 from ddp_numpy.nn.layers import Layer, Shape
 
-_PIECE = 8192
-"""Numbers that go through a whole formula before the next ones: its intermediate results then stay in a cache."""
+_PIECE = 16384
+"""Numbers that go through a whole formula before the next ones: its intermediate results then stay in a cache.
+
+With 8192, and images of 28 x 28 x 16 numbers, GELU takes 1.3 times as long: more calls of NumPy.
+"""
 
 
 class Activation(Layer):
@@ -140,7 +143,8 @@ class LeakyReLU(Activation):
 
     def slope(self, Y: Array, kept: Array, out: Array) -> Array:
         np.copyto(out, np.greater(Y, 0, out=self._positive[: len(Y)]))
-        return np.maximum(out, self._slopes[: len(out)], out=out)
+        np.maximum(out, self._slopes[: len(out)], out=out)
+        return out
 
 
 class Sigmoid(Activation):
