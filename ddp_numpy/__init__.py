@@ -18,7 +18,18 @@ from ddp_numpy.base.errors import DivergedError, InputError, Interrupted, JobErr
 from ddp_numpy.comm import Communicator, SingleProcess, world
 from ddp_numpy.data import Dataset, load_data
 from ddp_numpy.exchange import FactorExchange, FloatExchange, GridExchange
-from ddp_numpy.nn import Context, Dense, Layer, ReLU, Sequential, SoftmaxCrossEntropy
+from ddp_numpy.nn import (
+    AvgPool2D,
+    Context,
+    Conv2D,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    Sequential,
+    SoftmaxCrossEntropy,
+)
 from ddp_numpy.optim import SGD, Optimizer
 from ddp_numpy.runs.model_file import load_model, save_model
 from ddp_numpy.training.metrics import Epoch
@@ -29,19 +40,23 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SGD",
+    "AvgPool2D",
     "Communicator",
     "Context",
+    "Conv2D",
     "Dataset",
     "Dense",
     "DivergedError",
     "Epoch",
     "FactorExchange",
     "FloatExchange",
+    "GlobalAvgPool",
     "GridExchange",
     "InputError",
     "Interrupted",
     "JobError",
     "Layer",
+    "MaxPool2D",
     "Optimizer",
     "ReLU",
     "ReplicaCheck",

@@ -1,0 +1,250 @@
+"""Convolution of images, as products of matrices.
+
+Shapes: B images of H x W pixels and C channels, (B, H, W, C), become (B, H', W', F): F filters at H' x W' windows of KH x
+KW pixels. In shards (shards, B, …), each shard goes through on its own.
+"""
+
+import math
+from collections.abc import Iterator
+from types import EllipsisType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ddp_numpy.base import schema
+from ddp_numpy.base.buffers import RowBuffer
+from ddp_numpy.base.errors import InputError
+from ddp_numpy.nn import initialize
+from ddp_numpy.nn.context import EVALUATION, Array, Context
+from ddp_numpy.nn.initialize import INITIALIZERS
+from ddp_numpy.nn.layers import MOST_NUMBERS, Layer, Shape
+from ddp_numpy.nn.windows import Padding, Pair, Windows, as_config, as_padding, as_pair, times, windows
+
+_PATCH_BYTES = 512 * 1024  # half of the second cache; LOG: convolutions
+_SHORT_RUN = 8  # numbers; shorter runs are gathered across windows
+
+Block = tuple[slice, slice]
+"""Some images of a batch, and some of their rows of windows."""
+
+
+class Conv2D(Layer):
+    """Y[b, h, w] = the pixels under window (h, w) of image b, as a vector, times W, plus b.
+
+    With the pixels under each window as a row of a matrix P (B H' W', KH KW C), this is the dense layer Y = P W + b, so
+    dW = P^T dY, and db is the sum of dY's rows. P is gathered for some images at a time, and never kept.
+
+    A pixel changes the loss through each window that it lies under. With stride 1, pixel (y, x) lies at place (i, j) of
+    window (y - i, x - j), so dX[y, x] is the sum over (i, j) of dY[y - i, x - j] W[i, j]^T. That is again a convolution:
+    of dY with a border of zeros, with the places of W in reverse order. With a stride, dY's pixels are spread out first,
+    with zeros in between.
+
+    Depthwise, each channel is convolved on its own, with F / C filters.
+    """
+
+    W: Array  # (KH, KW, C, F); depthwise (KH, KW, C, F / C)
+    b: Array  # (F,)
+    dW: Array
+    db: Array
+    outputs: RowBuffer
+    input_gradients: RowBuffer
+
+    def __init__(
+        self,
+        filters: int,
+        kernel: int | list[int] | Pair = 3,
+        stride: int | list[int] | Pair = 1,
+        padding: Padding = "same",
+        dilation: int | list[int] | Pair = 1,
+        groups: int = 1,
+        init: str = initialize.DEFAULT,
+    ) -> None:
+        """kernel, stride, dilation: of rows and columns alike, or a pair. groups: 1, or C for depthwise.
+
+        padding: "same" for ceil(H / stride) windows, "valid" for none, or a number of pixels on each side. init: how W
+        is drawn, a name of INITIALIZERS. Raises InputError for any other value.
+        """
+        schema.check(filters, schema.Whole(1, MOST_NUMBERS), "Conv2D: filters")
+        schema.check(groups, schema.Whole(1, MOST_NUMBERS), "Conv2D: groups")
+        schema.check(init, schema.OneOf(*INITIALIZERS), "Conv2D: init")
+        self.filters, self.groups, self.init = int(filters), int(groups), init
+        self.kernel, self.stride = as_pair(kernel, "Conv2D: kernel"), as_pair(stride, "Conv2D: stride")
+        self.dilation, self.padding = as_pair(dilation, "Conv2D: dilation"), as_padding(padding, "Conv2D: padding")
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "filters": self.filters,
+            "kernel": as_config(self.kernel),
+            "stride": as_config(self.stride),
+            "padding": self.padding,
+            "dilation": as_config(self.dilation),
+            "groups": self.groups,
+            **initialize.config(self.init),
+        }
+
+    def __str__(self) -> str:
+        return f"{'depthwise ' * (self.groups > 1)}conv {times(self.kernel)} -> {self.filters}"
+
+    def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
+        there = self._windows(input_shape)
+        back, channels = there.reversed(), input_shape[2]
+        if self.groups not in (1, channels):
+            raise InputError(
+                f"layer {self.number} (Conv2D): groups is {self.groups}, and must be 1 or the number of channels, "
+                f"which is {channels}"
+            )
+        if self.filters % self.groups:
+            raise InputError(
+                f"layer {self.number} (Conv2D): filters is {self.filters}, and with groups {self.groups} must be a "
+                f"multiple of {self.groups}"
+            )
+        W_shape = (*self.kernel, channels, self.filters // self.groups)
+        largest = max(
+            math.prod(W_shape),
+            math.prod(there.outputs) * self.filters,
+            math.prod(back.padded) * self.filters,
+            math.prod(self.kernel) * max(there.outputs[1] * channels, back.outputs[1] * self.filters),  # of patches
+        )
+        if largest > MOST_NUMBERS:
+            raise InputError(
+                f"layer {self.number} (Conv2D): on images of the shape {input_shape}, one of its arrays would have "
+                f"{largest:,} numbers; take fewer filters, or a smaller kernel or dilation"
+            )
+        return {"W": W_shape, "b": (self.filters,)}
+
+    def _windows(self, input_shape: Shape) -> Windows:
+        where = f"layer {self.number} (Conv2D)"
+        return windows(where, input_shape, self.kernel, self.stride, self.padding, self.dilation)
+
+    def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
+        there = self._windows(input_shape)
+        back, channels = there.reversed(), input_shape[2]
+        scratch = RowBuffer((), dtype)
+        self._depthwise = self.groups > 1
+        self._X_patches = _Patches(there, channels, scratch, dtype)
+        self._dY_patches = _Patches(back, self.filters, scratch, dtype, spread=self.stride)
+        self.outputs = RowBuffer((*there.outputs, self.filters), dtype)
+        self.input_gradients = RowBuffer(input_shape, dtype)
+        self._bias = RowBuffer((self.filters,), dtype)  # b again and again, to be added to a line in one run
+        self._ones = RowBuffer((), dtype, fill=1)
+        W_shape = self.parameter_shapes(input_shape)["W"]
+        of_place = W_shape[2:] if self._depthwise else W_shape[:1:-1]
+        self._W_reversed = RowBuffer((*self.kernel, *of_place), dtype)
+        self._dW_part, self._db_part = RowBuffer(W_shape, dtype), RowBuffer((self.filters,), dtype)
+        return (*there.outputs, self.filters)
+
+    def initialize(self, rng: np.random.Generator) -> None:
+        """Of W: an output has KH KW C / groups inputs, and an input KH KW F / groups outputs."""
+        pixels = math.prod(self.kernel)
+        inputs, outputs = pixels * self.W.shape[2] // self.groups, pixels * self.filters // self.groups
+        self.W[...] = INITIALIZERS[self.init](rng, self.W.shape, inputs, outputs)
+
+    def forward(self, X: Array, context: Context = EVALUATION) -> Array:
+        """X (B, H, W, C) -> Y (B, H', W', F)."""
+        outputs = self.outputs.rows(*X.shape[:-3])
+        Y = outputs.reshape(-1, *outputs.shape[-3:])
+        self._rows = X.shape[-4]
+        self._X_patches.load(X)
+        bias = self._bias.rows(Y.shape[2])
+        np.copyto(bias, self.b)
+        for block in self._X_patches.blocks(self._rows, slice(0, len(Y))):
+            if self._depthwise:
+                parts = Y[block].reshape(*Y[block].shape[:3], *self.W.shape[2:])
+                np.einsum("bhwijc,ijcf->bhwcf", self._X_patches.under(block), self.W, out=parts)
+            else:
+                P = self._X_patches.gather(block)
+                np.matmul(P, self.W.reshape(P.shape[1], -1), out=Y[block].reshape(len(P), -1))
+            Y[block] += bias
+        return outputs
+
+    def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
+        """dY (B, H', W', F) -> dX (B, H, W, C)."""
+        self._dY = dY.reshape(-1, *dY.shape[-3:])
+        if not input_gradient:
+            return None
+        input_gradients = self.input_gradients.rows(*dY.shape[:-3])
+        dX = input_gradients.reshape(-1, *input_gradients.shape[-3:])
+        self._dY_patches.load(dY)
+        W, reverse = self._W_reversed.rows(1)[0], self.W[::-1, ::-1]
+        np.copyto(W, reverse if self._depthwise else reverse.swapaxes(2, 3))
+        for block in self._dY_patches.blocks(self._rows, slice(0, len(dX))):
+            if self._depthwise:
+                under = self._dY_patches.under(block)
+                under = under.reshape(*under.shape[:-1], *self.W.shape[2:])
+                np.einsum("bhwijcf,ijcf->bhwc", under, W, out=dX[block])
+            else:
+                P = self._dY_patches.gather(block)
+                np.matmul(P, W.reshape(P.shape[1], -1), out=dX[block].reshape(len(P), -1))
+        return input_gradients
+
+    def write_gradients(self, shard: int | EllipsisType = ...) -> None:
+        """Fill dW and db (F,), with sums over blocks in their order."""
+        rows = slice(0, len(self._dY)) if shard is ... else slice(shard * self._rows, (shard + 1) * self._rows)
+        dW_part, db_part = self._dW_part.rows(1)[0], self._db_part.rows(1)[0]
+        self.dW.fill(0)
+        self.db.fill(0)
+        for block in self._X_patches.blocks(self._rows, rows):
+            dY = self._dY[block]
+            if self._depthwise:
+                parts = dY.reshape(*dY.shape[:3], *self.W.shape[2:])
+                np.einsum("bhwijc,bhwcf->ijcf", self._X_patches.under(block), parts, out=dW_part)
+            else:
+                P = self._X_patches.gather(block)
+                np.matmul(P.T, dY.reshape(len(P), -1), out=dW_part.reshape(P.shape[1], -1))
+            dY = dY.reshape(-1, self.filters)
+            np.matmul(self._ones.rows(len(dY)), dY, out=db_part)
+            self.dW += dW_part
+            self.db += db_part
+
+
+class _Patches:
+    """The pixels under the windows on some images, gathered for some windows at a time."""
+
+    def __init__(
+        self, windows: Windows, channels: int, scratch: RowBuffer, dtype: npt.DTypeLike, spread: Pair = (1, 1)
+    ):
+        """spread: how far apart the pixels of the images that come are to be."""
+        self._windows, self._spread, self._scratch = windows, spread, scratch
+        self._padded = RowBuffer((*windows.padded, channels), dtype, fill=0)
+        self._bordered = windows.padded != windows.inputs or spread != (1, 1)
+        self._is_plain = windows.kernel == windows.stride == (1, 1) and not self._bordered
+        height, width = windows.outputs
+        line_bytes = width * math.prod(windows.kernel) * channels * np.dtype(dtype).itemsize
+        self._lines = min(max(_PATCH_BYTES // line_bytes, 1), height)
+        self._images = max(_PATCH_BYTES // (line_bytes * height), 1)
+        self._transposed = channels * windows.kernel[1] < _SHORT_RUN
+
+    def load(self, images: Array) -> None:
+        """Take images (B, H, W, C), or shards of them."""
+        images = np.ascontiguousarray(images).reshape(-1, *images.shape[-3:])
+        if self._bordered:
+            padded = self._padded.rows(len(images))
+            np.copyto(self._windows.image(padded)[:, :: self._spread[0], :: self._spread[1]], images)
+        else:
+            padded = images
+        self._under = self._windows.under(padded)
+
+    def blocks(self, shard_rows: int, rows: slice) -> Iterator[Block]:
+        """All windows on these images, which are whole shards, in blocks that depend on the size of a shard alone."""
+        for shard in range(rows.start, rows.stop, shard_rows or 1):
+            for start in range(shard, shard + shard_rows, self._images):
+                images = slice(start, min(start + self._images, shard + shard_rows))
+                for top in range(0, self._windows.outputs[0], self._lines):
+                    yield images, slice(top, min(top + self._lines, self._windows.outputs[0]))
+
+    def under(self, block: Block) -> Array:
+        """The pixels under the windows of a block, (b, h', W', KH, KW, C), where they lie."""
+        return self._under[block]
+
+    def gather(self, block: Block) -> Array:
+        """The pixels under the windows of a block as rows of a matrix, (b h' W', KH KW C). Overwrites the last."""
+        under = self._under[block]
+        count, size = math.prod(under.shape[:3]), math.prod(under.shape[3:])
+        if self._is_plain:
+            return under.reshape(count, size)
+        memory = self._scratch.rows(count * size)
+        if self._transposed:
+            np.copyto(memory.reshape(*under.shape[3:], *under.shape[:3]), under.transpose(3, 4, 5, 0, 1, 2))
+            return memory.reshape(size, count).T
+        np.copyto(memory.reshape(under.shape), under)
+        return memory.reshape(count, size)
