@@ -1,7 +1,7 @@
 """Convolution of images, as products of matrices.
 
-Shapes: B images of H x W pixels and C channels, (B, H, W, C), become (B, H', W', F): F filters at H' x W' windows of KH x
-KW pixels. In shards (shards, B, …), each shard goes through on its own.
+Shapes: B images of H x W pixels and C channels, (B, H, W, C), become (B, H', W', F): F filters at H' x W' windows of
+KH x KW pixels. In shards (shards, B, …), each shard goes through on its own.
 """
 
 import math
@@ -35,9 +35,9 @@ class Conv2D(Layer):
     dW = P^T dY, and db is the sum of dY's rows. P is gathered for some images at a time, and never kept.
 
     A pixel changes the loss through each window that it lies under. With stride 1, pixel (y, x) lies at place (i, j) of
-    window (y - i, x - j), so dX[y, x] is the sum over (i, j) of dY[y - i, x - j] W[i, j]^T. That is again a convolution:
-    of dY with a border of zeros, with the places of W in reverse order. With a stride, dY's pixels are spread out first,
-    with zeros in between.
+    window (y - i, x - j), so dX[y, x] is the sum over (i, j) of dY[y - i, x - j] W[i, j]^T. That is again a
+    convolution: of dY with a border of zeros, with the places of W in reverse order. With a stride, dY's pixels are
+    spread out first, with zeros in between.
 
     Depthwise, each channel is convolved on its own, with F / C filters.
     """
@@ -145,7 +145,7 @@ class Conv2D(Layer):
         Y = outputs.reshape(-1, *outputs.shape[-3:])
         self._rows = X.shape[-4]
         self._X_patches.load(X)
-        bias = self._bias.rows(Y.shape[2])
+        bias = self._bias.rows(self._X_patches.lines, Y.shape[2])
         np.copyto(bias, self.b)
         for block in self._X_patches.blocks(self._rows, slice(0, len(Y))):
             if self._depthwise:
@@ -154,7 +154,8 @@ class Conv2D(Layer):
             else:
                 P = self._X_patches.gather(block)
                 np.matmul(P, self.W.reshape(P.shape[1], -1), out=Y[block].reshape(len(P), -1))
-            Y[block] += bias
+            for image in Y[block]:  # one after the other: for Y += b, NumPy would allocate memory
+                image += bias[: len(image)]
         return outputs
 
     def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
@@ -210,7 +211,7 @@ class _Patches:
         self._is_plain = windows.kernel == windows.stride == (1, 1) and not self._bordered
         height, width = windows.outputs
         line_bytes = width * math.prod(windows.kernel) * channels * np.dtype(dtype).itemsize
-        self._lines = min(max(_PATCH_BYTES // line_bytes, 1), height)
+        self.lines = min(max(_PATCH_BYTES // line_bytes, 1), height)
         self._images = max(_PATCH_BYTES // (line_bytes * height), 1)
         self._transposed = channels * windows.kernel[1] < _SHORT_RUN
 
@@ -229,8 +230,8 @@ class _Patches:
         for shard in range(rows.start, rows.stop, shard_rows or 1):
             for start in range(shard, shard + shard_rows, self._images):
                 images = slice(start, min(start + self._images, shard + shard_rows))
-                for top in range(0, self._windows.outputs[0], self._lines):
-                    yield images, slice(top, min(top + self._lines, self._windows.outputs[0]))
+                for top in range(0, self._windows.outputs[0], self.lines):
+                    yield images, slice(top, min(top + self.lines, self._windows.outputs[0]))
 
     def under(self, block: Block) -> Array:
         """The pixels under the windows of a block, (b, h', W', KH, KW, C), where they lie."""

@@ -3,11 +3,13 @@
 Shapes: images (B, H, W, C) become (B, H', W', C), or (B, C); also in shards, (shards, B, …). Each channel of each image
 goes on its own.
 
-A window's largest pixel is the largest of its rows' largest pixels, and its sum is the sum of its rows' sums. So a pool
-goes along columns first and then along rows: of KW and then of KH pixels, not of KH KW.
+The pixels at the first place of every window are copied into one array, those at the second place into the next, and so
+on. All arithmetic is then on whole arrays, some images at a time, which the second cache holds. NumPy takes longer for
+arithmetic on pixels that do not follow one another, and allocates memory for it.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from ddp_numpy.base.errors import InputError
 from ddp_numpy.nn.context import EVALUATION, Array, Context
 from ddp_numpy.nn.layers import Layer, Shape
 from ddp_numpy.nn.windows import Padding, Pair, as_config, as_padding, as_pair, not_images, times, windows
+
+_PIXEL_BYTES = 256 * 1024  # of the pixels that are copied at a time; LOG: convolutions
 
 
 class _Pool2D(Layer):
@@ -51,90 +55,114 @@ class _Pool2D(Layer):
 
     def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
         where = f"layer {self.number} ({type(self).__name__})"
-        self._windows = windows(where, input_shape, self.size, self.stride, self.padding)
-        (height, width), channels = self._windows.outputs, input_shape[2]
-        padded = (*self._windows.padded, channels)
-        self.outputs = RowBuffer((height, width, channels), dtype)
-        self.input_gradients = RowBuffer(input_shape, dtype)
-        self._bordered = self._windows.padded != self._windows.inputs
+        there = windows(where, input_shape, self.size, self.stride, self.padding)
+        shape, padded = (*there.outputs, input_shape[2]), (*there.padded, input_shape[2])
+        self._windows, self._dtype = there, np.dtype(dtype)
+        self.outputs, self.input_gradients = RowBuffer(shape, dtype), RowBuffer(input_shape, dtype)
+        self._bordered = there.padded != there.inputs
+        self._overlap = any(step < size for step, size in zip(self.stride, self.size, strict=True))
+        self._covered = all(there.padded[i] == self.size[i] * there.outputs[i] for i in range(2)) and not self._overlap
         self._padded = RowBuffer(padded, dtype, fill=self._border)
         self._padded_gradients = RowBuffer(padded, dtype)
-        self._of_rows = RowBuffer((padded[0], width, channels), dtype)
-        self._of_rows_gradients = RowBuffer((padded[0], width, channels), dtype)
-        return height, width, channels
-
-    def _take(self, X: Array) -> Array:
-        """X (B, H, W, C), or shards of them -> images with their border, (B, *padded, C)."""
-        images = X.reshape(-1, *X.shape[-3:])
-        if not self._bordered:
-            return images
-        padded = self._padded.rows(len(images))
-        np.copyto(self._windows.image(padded), images)
-        return padded
-
-    def _parts(self, images: Array, axis: int) -> list[Array]:
-        """Of each window along rows (0) or columns (1): its first pixels, its second pixels, and so on."""
-        lead = (slice(None),) * (axis + 1)
-        return [images[(*lead, self._windows.along(axis, place))] for place in range(self.size[axis])]
-
-    def _gradients(self, images: Array, axis: int) -> tuple[list[Array], bool]:
-        """The parts of a gradient, and whether to add to them, as windows overlap. What no window has becomes 0."""
-        size, stride = self.size[axis], self.stride[axis]
-        if stride != size or images.shape[axis + 1] != size * self._windows.outputs[axis]:
-            images.fill(0)
-        return self._parts(images, axis), stride < size
-
-
-class MaxPool2D(_Pool2D):
-    """Y = the largest pixel under each window. It alone gets the window's dY: of equal ones the first in reading order.
-
-    That is the first row that has the largest pixel, and the first pixel in it that is as large.
-    """
-
-    _word, _border = "max", -math.inf
-
-    def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
-        shape = super().build(input_shape, dtype)
-        self._is_largest, self._chosen, self._left = (RowBuffer((), kind) for kind in (np.bool_, dtype, dtype))
+        self._images = max(_PIXEL_BYTES // (math.prod((*self.size, *shape)) * self._dtype.itemsize), 1)
+        self._places, self._part = RowBuffer(shape, dtype), RowBuffer(shape, dtype)
         return shape
 
     def forward(self, X: Array, context: Context = EVALUATION) -> Array:
         """X (B, H, W, C) -> Y (B, H', W', C)."""
-        self._X, outputs = self._take(X), self.outputs.rows(*X.shape[:-3])
-        self._rows, self._Y = self._of_rows.rows(len(self._X)), outputs.reshape(-1, *outputs.shape[-3:])
-        for axis, images, largest in ((1, self._X, self._rows), (0, self._rows, self._Y)):
-            first, *others = self._parts(images, axis)
-            np.copyto(largest, first)
-            for part in others:
-                np.maximum(largest, part, out=largest)
+        images, outputs = X.reshape(-1, *X.shape[-3:]), self.outputs.rows(*X.shape[:-3])
+        Y = outputs.reshape(-1, *outputs.shape[-3:])
+        if self._bordered:
+            padded = self._padded.rows(len(images))
+            np.copyto(self._windows.image(padded), images)
+            images = padded
+        self._under, self._Y = self._by_place(images), Y
+        for block in self._blocks(len(Y)):
+            self._pool(self._gather(block), Y[block])
         return outputs
 
     def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
         """dY (B, H', W', C) -> dX (B, H, W, C)."""
         if not input_gradient:
             return None
-        gradients = self.input_gradients.rows(*dY.shape[:-3])
+        gradients, dY = self.input_gradients.rows(*dY.shape[:-3]), dY.reshape(self._Y.shape)
         dX = gradients.reshape(-1, *gradients.shape[-3:])
         padded = self._padded_gradients.rows(len(dX)) if self._bordered else dX
-        of_rows = self._of_rows_gradients.rows(len(dX))
-        self._choose(0, self._rows, self._Y, dY.reshape(self._Y.shape), of_rows)
-        self._choose(1, self._X, self._rows, of_rows, padded)
+        if not self._covered:
+            padded.fill(0)
+        under = self._by_place(padded)
+        for block in self._blocks(len(dY)):
+            places = self._places.rows(*self.size, block.stop - block.start)
+            self._spread(block, dY[block], places)
+            if self._overlap:
+                self._add(places, under[:, :, block])
+            else:
+                np.copyto(under[:, :, block], places)
         if self._bordered:
             np.copyto(dX, self._windows.image(padded))
         return gradients
 
-    def _choose(self, axis: int, images: Array, largest: Array, dY: Array, dX: Array) -> None:
-        """Fill dX with dY where the windows along this axis have their first largest pixels."""
-        parts, add = self._gradients(dX, axis)
-        count, left = dY.size, dY
-        is_largest, chosen = (memory.rows(count).reshape(dY.shape) for memory in (self._is_largest, self._chosen))
-        for part, gradient in zip(self._parts(images, axis)[:-1], parts[:-1], strict=True):
-            np.equal(part, largest, out=is_largest)
-            np.copyto(chosen, is_largest)
-            chosen *= left
-            np.add(gradient, chosen, out=gradient) if add else np.copyto(gradient, chosen)
-            left = np.subtract(left, chosen, out=self._left.rows(count).reshape(dY.shape))  # 0 where it was chosen
-        np.add(parts[-1], left, out=parts[-1]) if add else np.copyto(parts[-1], left)
+    def _by_place(self, padded: Array) -> Array:
+        """(B, *padded, C) -> the pixels at each place of the windows, (KH, KW, B, H', W', C): a view."""
+        return self._windows.under(padded).transpose(3, 4, 0, 1, 2, 5)
+
+    def _blocks(self, count: int) -> Iterator[slice]:
+        for start in range(0, count, self._images):
+            yield slice(start, min(start + self._images, count))
+
+    def _gather(self, block: slice) -> Array:
+        """Of some images the pixels at each place of the windows, (KH, KW, b, H', W', C). Overwrites the last."""
+        places = self._places.rows(*self.size, block.stop - block.start)
+        np.copyto(places, self._under[:, :, block])
+        return places
+
+    def _add(self, places: Array, under: Array) -> None:
+        """Add the gradients at each place of the windows to those of the pixels, place by place."""
+        for place in np.ndindex(*self.size):
+            total = self._part.rows(places.shape[2])
+            np.copyto(total, under[place])
+            total += places[place]
+            np.copyto(under[place], total)
+
+    def _pool(self, places: Array, Y: Array) -> None:
+        """Places (KH, KW, b, H', W', C) -> Y (b, H', W', C)."""
+        raise NotImplementedError
+
+    def _spread(self, block: slice, dY: Array, places: Array) -> None:
+        """dY (b, H', W', C) of some images -> the gradient at each place, (KH, KW, b, H', W', C)."""
+        raise NotImplementedError
+
+
+class MaxPool2D(_Pool2D):
+    """Y = the largest pixel under each window. It alone gets the window's dY: of equal ones the first in reading order."""
+
+    _word, _border = "max", -math.inf
+
+    def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
+        shape = super().build(input_shape, dtype)
+        self._is_largest = RowBuffer(shape, np.bool_)
+        return shape
+
+    def _pool(self, places: Array, Y: Array) -> None:
+        first, *others = places.reshape(-1, *Y.shape)
+        largest = first
+        for place in others:
+            largest = np.maximum(largest, place, out=Y)
+        if not others:
+            np.copyto(Y, first)
+
+    def _spread(self, block: slice, dY: Array, places: Array) -> None:
+        """What is left of dY is 0 where an earlier place has taken it; all that is left belongs to the last place."""
+        *earlier, last = places.reshape(-1, *dY.shape)
+        np.copyto(places, self._under[:, :, block])
+        is_largest, left = self._is_largest.rows(len(dY)), self._part.rows(len(dY))
+        np.copyto(left, dY)
+        for place in earlier:
+            np.equal(place, self._Y[block], out=is_largest)
+            np.copyto(place, is_largest)
+            place *= left
+            left -= place
+        np.copyto(last, left)
 
 
 class AvgPool2D(_Pool2D):
@@ -143,46 +171,28 @@ class AvgPool2D(_Pool2D):
     _word, _border = "average", 0.0
 
     def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
-        shape = super().build(input_shape, dtype)
-        there = self._windows
-        of_axes = []
+        shape, there = super().build(input_shape, dtype), self._windows
+        counts = []
         for axis in range(2):
             starts = np.arange(there.outputs[axis]) * there.stride[axis] - there.before[axis]
             ends = np.minimum(starts + there.kernel[axis], there.inputs[axis])
-            of_axes.append(ends - np.maximum(starts, 0))
-        self._inverse_counts = np.empty((*there.outputs, shape[2]), dtype)  # (H', W', C)
-        self._inverse_counts[...] = 1 / (of_axes[0][:, None, None] * of_axes[1][:, None])
-        self._means = RowBuffer(shape, dtype)
+            counts.append(ends - np.maximum(starts, 0))
+        self._shares = np.empty((self._images, *shape), dtype)  # 1 / n, for the images of a block
+        self._shares[...] = 1 / (counts[0][:, None, None] * counts[1][:, None])
         return shape
 
-    def forward(self, X: Array, context: Context = EVALUATION) -> Array:
-        """X (B, H, W, C) -> Y (B, H', W', C)."""
-        images, outputs = self._take(X), self.outputs.rows(*X.shape[:-3])
-        of_rows, Y = self._of_rows.rows(len(images)), outputs.reshape(-1, *outputs.shape[-3:])
-        for axis, pixels, total in ((1, images, of_rows), (0, of_rows, Y)):
-            first, *others = self._parts(pixels, axis)
-            np.copyto(total, first)
-            for part in others:
-                total += part
-        Y *= self._inverse_counts
-        return outputs
+    def _pool(self, places: Array, Y: Array) -> None:
+        first, *others = places.reshape(-1, *Y.shape)
+        np.copyto(Y, first)
+        for place in others:
+            Y += place
+        Y *= self._shares[: len(Y)]
 
-    def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
-        """dY (B, H', W', C) -> dX (B, H, W, C)."""
-        if not input_gradient:
-            return None
-        gradients = self.input_gradients.rows(*dY.shape[:-3])
-        dX = gradients.reshape(-1, *gradients.shape[-3:])
-        padded = self._padded_gradients.rows(len(dX)) if self._bordered else dX
-        of_rows, shares = self._of_rows_gradients.rows(len(dX)), self._means.rows(len(dX))
-        np.multiply(dY.reshape(shares.shape), self._inverse_counts, out=shares)
-        for axis, share, pixels in ((0, shares, of_rows), (1, of_rows, padded)):
-            parts, add = self._gradients(pixels, axis)
-            for part in parts:
-                np.add(part, share, out=part) if add else np.copyto(part, share)
-        if self._bordered:
-            np.copyto(dX, self._windows.image(padded))
-        return gradients
+    def _spread(self, block: slice, dY: Array, places: Array) -> None:
+        first, *others = places.reshape(-1, *dY.shape)
+        np.multiply(dY, self._shares[: len(dY)], out=first)
+        for place in others:
+            np.copyto(place, first)
 
 
 class GlobalAvgPool(Layer):
@@ -214,5 +224,6 @@ class GlobalAvgPool(Layer):
         if not input_gradient:
             return None
         dX = self.input_gradients.rows(*dY.shape[:-1])
-        np.multiply(dY.reshape(-1, 1, dY.shape[-1]), self._shares[0, 0], out=dX.reshape(-1, *self._pixels))
+        np.copyto(dX.reshape(-1, *self._pixels), dY.reshape(-1, 1, dY.shape[-1]))
+        dX *= self._shares[0, 0]
         return dX

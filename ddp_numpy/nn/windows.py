@@ -67,12 +67,12 @@ class Windows(NamedTuple):
         return padded[:, top : top + height, left : left + width]
 
     def under(self, padded: Array) -> Array:
-        """(B, *padded, C) -> the pixels under each window, (B, H', W', KH, KW, C): a view that must not be written."""
+        """(B, *padded, C) -> the pixels under each window, (B, H', W', KH, KW, C): a view."""
         padded = padded[:, self.first[0] :, self.first[1] :]
         count, row, column, channel = padded.strides
         steps = (row * self.stride[0], column * self.stride[1], row * self.dilation[0], column * self.dilation[1])
         shape = (len(padded), *self.outputs, *self.kernel, padded.shape[-1])
-        return np.lib.stride_tricks.as_strided(padded, shape, (count, *steps, channel), writeable=False)
+        return np.lib.stride_tricks.as_strided(padded, shape, (count, *steps, channel))
 
     def reversed(self) -> "Windows":
         """The windows of stride 1 on images (H', W') spread out to this stride, of which each pixel (H, W) has one.
@@ -89,11 +89,6 @@ class Windows(NamedTuple):
             padded.append(max(before[axis] + inputs[axis], first[axis] + self.inputs[axis] + reach))
         sizes = (_two(inputs), self.kernel, (1, 1), self.dilation, _two(before), _two(padded), self.inputs, _two(first))
         return Windows(*sizes)
-
-    def along(self, axis: int, place: int) -> slice:
-        """The pixels, along rows (0) or columns (1), that lie at this place of the kernel in each of the windows."""
-        start, step = place * self.dilation[axis], self.stride[axis]
-        return slice(start, start + step * (self.outputs[axis] - 1) + 1, step)
 
 
 def windows(layer: str, shape: Shape, kernel: Pair, stride: Pair, border: Padding, dilation: Pair = (1, 1)) -> Windows:
