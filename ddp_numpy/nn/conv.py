@@ -117,19 +117,17 @@ class Conv2D(Layer):
         return windows(where, input_shape, self.kernel, self.stride, self.padding, self.dilation)
 
     def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
-        there = self._windows(input_shape)
-        back, channels = there.reversed(), input_shape[2]
-        scratch = RowBuffer((), dtype)
-        self._depthwise = self.groups > 1
-        self._X_patches = _Patches(there, channels, scratch, dtype)
-        self._dY_patches = _Patches(back, self.filters, scratch, dtype, spread=self.stride)
+        W_shape = self.parameter_shapes(input_shape)["W"]
+        there, scratch = self._windows(input_shape), RowBuffer((), dtype)
+        self._X_patches = _Patches(there, input_shape[2], self.groups, scratch, dtype)
+        self._dY_patches = _Patches(there.reversed(), self.filters, self.groups, scratch, dtype, spread=self.stride)
         self.outputs = RowBuffer((*there.outputs, self.filters), dtype)
         self.input_gradients = RowBuffer(input_shape, dtype)
-        self._bias = RowBuffer((self.filters,), dtype)  # b again and again, to be added to a line in one run
+        self._bias = RowBuffer((self.filters,), dtype)  # b again and again, to be added to many pixels in one run
         self._ones = RowBuffer((), dtype, fill=1)
-        W_shape = self.parameter_shapes(input_shape)["W"]
-        of_place = W_shape[2:] if self._depthwise else W_shape[:1:-1]
-        self._W_reversed = RowBuffer((*self.kernel, *of_place), dtype)
+        inputs, outputs = input_shape[2] // self.groups, self.filters // self.groups
+        self._groups_shape = (*self.kernel, self.groups, inputs, outputs)  # of W
+        self._W_reversed = RowBuffer((*self.kernel, self.groups, outputs, inputs), dtype)
         self._dW_part, self._db_part = RowBuffer(W_shape, dtype), RowBuffer((self.filters,), dtype)
         return (*there.outputs, self.filters)
 
@@ -147,13 +145,9 @@ class Conv2D(Layer):
         self._X_patches.load(X)
         bias = self._bias.rows(self._X_patches.lines, Y.shape[2])
         np.copyto(bias, self.b)
+        W = self.W.reshape(self._groups_shape)
         for block in self._X_patches.blocks(self._rows, slice(0, len(Y))):
-            if self._depthwise:
-                parts = Y[block].reshape(*Y[block].shape[:3], *self.W.shape[2:])
-                np.einsum("bhwijc,ijcf->bhwcf", self._X_patches.under(block), self.W, out=parts)
-            else:
-                P = self._X_patches.gather(block)
-                np.matmul(P, self.W.reshape(P.shape[1], -1), out=Y[block].reshape(len(P), -1))
+            self._X_patches.multiply(block, W, out=Y[block])
             for image in Y[block]:  # one after the other: for Y += b, NumPy would allocate memory
                 image += bias[: len(image)]
         return outputs
@@ -164,48 +158,44 @@ class Conv2D(Layer):
         if not input_gradient:
             return None
         input_gradients = self.input_gradients.rows(*dY.shape[:-3])
-        dX = input_gradients.reshape(-1, *input_gradients.shape[-3:])
+        dX, W = input_gradients.reshape(-1, *input_gradients.shape[-3:]), self._W_reversed.rows(1)[0]
         self._dY_patches.load(dY)
-        W, reverse = self._W_reversed.rows(1)[0], self.W[::-1, ::-1]
-        np.copyto(W, reverse if self._depthwise else reverse.swapaxes(2, 3))
+        np.copyto(W, self.W.reshape(self._groups_shape)[::-1, ::-1].swapaxes(3, 4))
         for block in self._dY_patches.blocks(self._rows, slice(0, len(dX))):
-            if self._depthwise:
-                under = self._dY_patches.under(block)
-                under = under.reshape(*under.shape[:-1], *self.W.shape[2:])
-                np.einsum("bhwijcf,ijcf->bhwc", under, W, out=dX[block])
-            else:
-                P = self._dY_patches.gather(block)
-                np.matmul(P, W.reshape(P.shape[1], -1), out=dX[block].reshape(len(P), -1))
+            self._dY_patches.multiply(block, W, out=dX[block])
         return input_gradients
 
     def write_gradients(self, shard: int | EllipsisType = ...) -> None:
-        """Fill dW and db (F,), with sums over blocks in their order."""
+        """Fill dW, of W's shape, and db (F,), with sums over blocks in their order."""
         rows = slice(0, len(self._dY)) if shard is ... else slice(shard * self._rows, (shard + 1) * self._rows)
         dW_part, db_part = self._dW_part.rows(1)[0], self._db_part.rows(1)[0]
         self.dW.fill(0)
         self.db.fill(0)
         for block in self._X_patches.blocks(self._rows, rows):
             dY = self._dY[block]
-            if self._depthwise:
-                parts = dY.reshape(*dY.shape[:3], *self.W.shape[2:])
-                np.einsum("bhwijc,bhwcf->ijcf", self._X_patches.under(block), parts, out=dW_part)
-            else:
-                P = self._X_patches.gather(block)
-                np.matmul(P.T, dY.reshape(len(P), -1), out=dW_part.reshape(P.shape[1], -1))
-            dY = dY.reshape(-1, self.filters)
-            np.matmul(self._ones.rows(len(dY)), dY, out=db_part)
+            self._X_patches.multiply_transposed(block, dY, out=dW_part.reshape(self._groups_shape))
+            np.matmul(self._ones.rows(math.prod(dY.shape[:3])), dY.reshape(-1, self.filters), out=db_part)
             self.dW += dW_part
             self.db += db_part
 
 
 class _Patches:
-    """The pixels under the windows on some images, gathered for some windows at a time."""
+    """Images, of which the pixels under their windows are multiplied: as rows of a matrix, some windows at a time.
+
+    With more than one group of channels each group has a product of its own, which is too small to be worth the copy.
+    """
 
     def __init__(
-        self, windows: Windows, channels: int, scratch: RowBuffer, dtype: npt.DTypeLike, spread: Pair = (1, 1)
-    ):
+        self,
+        windows: Windows,
+        channels: int,
+        groups: int,
+        scratch: RowBuffer,
+        dtype: npt.DTypeLike,
+        spread: Pair = (1, 1),
+    ) -> None:
         """spread: how far apart the pixels of the images that come are to be."""
-        self._windows, self._spread, self._scratch = windows, spread, scratch
+        self._windows, self._groups, self._scratch, self._spread = windows, groups, scratch, spread
         self._padded = RowBuffer((*windows.padded, channels), dtype, fill=0)
         self._bordered = windows.padded != windows.inputs or spread != (1, 1)
         self._is_plain = windows.kernel == windows.stride == (1, 1) and not self._bordered
@@ -233,11 +223,27 @@ class _Patches:
                 for top in range(0, self._windows.outputs[0], self.lines):
                     yield images, slice(top, min(top + self.lines, self._windows.outputs[0]))
 
-    def under(self, block: Block) -> Array:
-        """The pixels under the windows of a block, (b, h', W', KH, KW, C), where they lie."""
-        return self._under[block]
+    def multiply(self, block: Block, W: Array, out: Array) -> None:
+        """W (KH, KW, groups, C / groups, F / groups): the pixels under a block's windows times W, (b, h', W', F)."""
+        if self._groups == 1:
+            P = self._gather(block)
+            np.matmul(P, W.reshape(P.shape[1], -1), out=out.reshape(len(P), -1))
+        else:
+            np.einsum("bhwijgm,ijgmn->bhwgn", self._in_groups(self._under[block]), W, out=self._in_groups(out))
 
-    def gather(self, block: Block) -> Array:
+    def multiply_transposed(self, block: Block, dY: Array, out: Array) -> None:
+        """dY (b, h', W', F): the sums over a block's windows of their pixels times dY, of W's shape."""
+        if self._groups == 1:
+            P = self._gather(block)
+            np.matmul(P.T, dY.reshape(len(P), -1), out=out.reshape(P.shape[1], -1))
+        else:
+            np.einsum("bhwijgm,bhwgn->ijgmn", self._in_groups(self._under[block]), self._in_groups(dY), out=out)
+
+    def _in_groups(self, pixels: Array) -> Array:
+        """(…, C) -> (…, groups, C / groups)."""
+        return pixels.reshape(*pixels.shape[:-1], self._groups, -1)
+
+    def _gather(self, block: Block) -> Array:
         """The pixels under the windows of a block as rows of a matrix, (b h' W', KH KW C). Overwrites the last."""
         under = self._under[block]
         count, size = math.prod(under.shape[:3]), math.prod(under.shape[3:])

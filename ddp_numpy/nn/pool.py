@@ -134,7 +134,7 @@ class _Pool2D(Layer):
 
 
 class MaxPool2D(_Pool2D):
-    """Y = the largest pixel under each window. It alone gets the window's dY: of equal ones the first in reading order."""
+    """Y = the largest pixel under each window. It alone gets the window's dY: of equals, the first in reading order."""
 
     _word, _border = "max", -math.inf
 
