@@ -19,7 +19,7 @@ from ddp_numpy.nn import initialize
 from ddp_numpy.nn.context import EVALUATION, Array, Context
 from ddp_numpy.nn.initialize import INITIALIZERS
 from ddp_numpy.nn.layers import MOST_NUMBERS, Layer, Shape
-from ddp_numpy.nn.windows import Padding, Pair, Windows, as_config, as_padding, as_pair, times, windows
+from ddp_numpy.nn.windows import Padding, Pair, Windows, as_config, as_padding, as_pair, copy_runs, times, windows
 
 _PATCH_BYTES = 512 * 1024  # half of the second cache; LOG: convolutions
 _SHORT_RUN = 8  # numbers; shorter runs are gathered across windows
@@ -253,5 +253,7 @@ class _Patches:
         if self._transposed:
             np.copyto(memory.reshape(*under.shape[3:], *under.shape[:3]), under.transpose(3, 4, 5, 0, 1, 2))
             return memory.reshape(size, count).T
-        np.copyto(memory.reshape(under.shape), under)
+        if self._windows.dilation[1] == 1:  # the pixels of a line of a window are one run
+            under = under.reshape(*under.shape[:4], -1)
+        copy_runs(memory.reshape(under.shape), under)
         return memory.reshape(count, size)

@@ -11,7 +11,7 @@ INITIALIZERS: dict[str, Callable[[np.random.Generator, tuple[int, ...], int, int
     "he": lambda rng, shape, inputs, outputs: rng.normal(0.0, math.sqrt(2 / inputs), shape),
     "glorot": lambda rng, shape, inputs, outputs: rng.uniform(-1.0, 1.0, shape) * math.sqrt(6 / (inputs + outputs)),
 }
-"""By name: from a generator, a shape, an output's number of inputs and an input's number of outputs, to float64 weights.
+"""By name: from a generator, a shape, how many inputs an output has and outputs an input has, to weights, float64.
 
 he: normal, for ReLU (He et al. 2015, arXiv:1502.01852). glorot: uniform, for tanh and sigmoid (Glorot and Bengio,
 AISTATS 2010). Drawn in float64 and rounded by the layer, so that float32 and float64 start at the same point.

@@ -19,9 +19,9 @@ from ddp_numpy.base.buffers import RowBuffer
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.nn.context import EVALUATION, Array, Context
 from ddp_numpy.nn.layers import Layer, Shape
-from ddp_numpy.nn.windows import Padding, Pair, as_config, as_padding, as_pair, not_images, times, windows
+from ddp_numpy.nn.windows import Padding, Pair, as_config, as_padding, as_pair, copy_runs, not_images, times, windows
 
-_PIXEL_BYTES = 256 * 1024  # of the pixels that are copied at a time; LOG: convolutions
+_PIXEL_BYTES = 512 * 1024  # of the pixels that are copied at a time; LOG: convolutions
 
 
 class _Pool2D(Layer):
@@ -97,7 +97,7 @@ class _Pool2D(Layer):
             if self._overlap:
                 self._add(places, under[:, :, block])
             else:
-                np.copyto(under[:, :, block], places)
+                copy_runs(under[:, :, block], places)
         if self._bordered:
             np.copyto(dX, self._windows.image(padded))
         return gradients
@@ -113,7 +113,7 @@ class _Pool2D(Layer):
     def _gather(self, block: slice) -> Array:
         """Of some images the pixels at each place of the windows, (KH, KW, b, H', W', C). Overwrites the last."""
         places = self._places.rows(*self.size, block.stop - block.start)
-        np.copyto(places, self._under[:, :, block])
+        copy_runs(places, self._under[:, :, block])
         return places
 
     def _add(self, places: Array, under: Array) -> None:
@@ -154,15 +154,15 @@ class MaxPool2D(_Pool2D):
     def _spread(self, block: slice, dY: Array, places: Array) -> None:
         """What is left of dY is 0 where an earlier place has taken it; all that is left belongs to the last place."""
         *earlier, last = places.reshape(-1, *dY.shape)
-        np.copyto(places, self._under[:, :, block])
-        is_largest, left = self._is_largest.rows(len(dY)), self._part.rows(len(dY))
-        np.copyto(left, dY)
+        copy_runs(places, self._under[:, :, block])
+        is_largest, left = self._is_largest.rows(len(dY)), dY
         for place in earlier:
             np.equal(place, self._Y[block], out=is_largest)
             np.copyto(place, is_largest)
             place *= left
-            left -= place
-        np.copyto(last, left)
+            left = np.subtract(left, place, out=last)
+        if not earlier:
+            np.copyto(last, dY)
 
 
 class AvgPool2D(_Pool2D):

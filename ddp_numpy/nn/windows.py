@@ -124,6 +124,16 @@ def windows(layer: str, shape: Shape, kernel: Pair, stride: Pair, border: Paddin
     return Windows(_two(shape), kernel, stride, dilation, _two(before), _two(padded), _two(outputs))
 
 
+def copy_runs(target: Array, source: Array) -> None:
+    """Copy an array (…, n) to another of its shape and dtype, in both of which n numbers follow one another.
+
+    Each run of n numbers is one opaque item to NumPy, so that it copies many runs in one loop, and not in a loop each:
+    in a half to three quarters of the time for 16 or 48 numbers (LOG: convolutions).
+    """
+    run = np.dtype((np.void, target.shape[-1] * target.itemsize))
+    np.copyto(target.view(run), source.view(run))
+
+
 def not_images(layer: str, shape: Shape) -> str:
     """What is wrong with rows that are no images."""
     return (
