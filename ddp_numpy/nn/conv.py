@@ -21,7 +21,7 @@ from ddp_numpy.nn.initialize import INITIALIZERS
 from ddp_numpy.nn.layers import MOST_NUMBERS, Layer, Shape
 from ddp_numpy.nn.windows import Padding, Pair, Windows, as_config, as_padding, as_pair, copy_runs, times, windows
 
-_PATCH_BYTES = 512 * 1024  # half of the second cache; LOG: convolutions
+_PATCH_BYTES = 1024 * 1024  # as large as the second cache; LOG: convolutions
 _SHORT_RUN = 8  # numbers; shorter runs are gathered across windows
 
 Block = tuple[slice, slice]

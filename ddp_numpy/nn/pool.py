@@ -21,7 +21,7 @@ from ddp_numpy.nn.context import EVALUATION, Array, Context
 from ddp_numpy.nn.layers import Layer, Shape
 from ddp_numpy.nn.windows import Padding, Pair, as_config, as_padding, as_pair, copy_runs, not_images, times, windows
 
-_PIXEL_BYTES = 512 * 1024  # of the pixels that are copied at a time; LOG: convolutions
+_PIXEL_BYTES = 1024 * 1024  # of the pixels that are copied at a time; LOG: convolutions
 
 
 class _Pool2D(Layer):
