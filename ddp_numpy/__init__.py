@@ -19,24 +19,28 @@ from ddp_numpy.comm import Communicator, SingleProcess, world
 from ddp_numpy.data import Dataset, load_data
 from ddp_numpy.exchange import FactorExchange, FloatExchange, GridExchange
 from ddp_numpy.nn import (
-    GELU,
+    AvgPool2D,
     BatchNorm,
     Context,
+    Conv2D,
     Dense,
     Dropout,
     Flatten,
+    GELU,
+    GlobalAvgPool,
     Huber,
     Layer,
     LayerNorm,
     LeakyReLU,
     Loss,
+    MaxPool2D,
     MeanSquaredError,
     ReLU,
     Reshape,
     Residual,
     Sequential,
-    Sigmoid,
     SiLU,
+    Sigmoid,
     SoftmaxCrossEntropy,
     Tanh,
 )
@@ -51,6 +55,10 @@ from ddp_numpy.training.trainer import Trainer
 __version__ = "0.1.0"
 
 __all__ = [
+    "Conv2D",
+    "MaxPool2D",
+    "AvgPool2D",
+    "GlobalAvgPool",
     "GELU",
     "SGD",
     "BatchNorm",

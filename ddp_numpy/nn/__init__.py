@@ -2,21 +2,28 @@
 
 from ddp_numpy.nn.activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from ddp_numpy.nn.context import EVALUATION, Array, Context
+from ddp_numpy.nn.conv import Conv2D
 from ddp_numpy.nn.dropout import Dropout
 from ddp_numpy.nn.layers import Cut, Dense, Layer
 from ddp_numpy.nn.loss import Loss, SoftmaxCrossEntropy
 from ddp_numpy.nn.model import Sequential
 from ddp_numpy.nn.normalization import BatchNorm, LayerNorm
+from ddp_numpy.nn.pool import AvgPool2D, GlobalAvgPool, MaxPool2D
 from ddp_numpy.nn.regression import Huber, MeanSquaredError
 from ddp_numpy.nn.structure import Flatten, Reshape, Residual
 
 _LAYERS = (
-    *(BatchNorm, Dense, Dropout, Flatten, GELU, LayerNorm, LeakyReLU, ReLU, Reshape, Residual, SiLU, Sigmoid, Tanh),
+    *(AvgPool2D, BatchNorm, Conv2D, Dense, Dropout, Flatten, GELU, GlobalAvgPool, LayerNorm, LeakyReLU, MaxPool2D),
+    *(ReLU, Reshape, Residual, SiLU, Sigmoid, Tanh),
 )
 LAYERS: dict[str, type[Layer]] = {layer.__name__: layer for layer in _LAYERS}
 """The layers that a model file may name."""
 
 __all__ = [
+    "Conv2D",
+    "MaxPool2D",
+    "AvgPool2D",
+    "GlobalAvgPool",
     "EVALUATION",
     "GELU",
     "LAYERS",
