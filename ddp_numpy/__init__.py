@@ -19,6 +19,7 @@ from ddp_numpy.comm import Communicator, SingleProcess, world
 from ddp_numpy.data import Dataset, load_data
 from ddp_numpy.exchange import FactorExchange, FloatExchange, GridExchange
 from ddp_numpy.nn import (
+    GELU,
     AvgPool2D,
     BatchNorm,
     Context,
@@ -26,7 +27,6 @@ from ddp_numpy.nn import (
     Dense,
     Dropout,
     Flatten,
-    GELU,
     GlobalAvgPool,
     Huber,
     Layer,
@@ -39,8 +39,8 @@ from ddp_numpy.nn import (
     Reshape,
     Residual,
     Sequential,
-    SiLU,
     Sigmoid,
+    SiLU,
     SoftmaxCrossEntropy,
     Tanh,
 )
@@ -55,15 +55,13 @@ from ddp_numpy.training.trainer import Trainer
 __version__ = "0.1.0"
 
 __all__ = [
-    "Conv2D",
-    "MaxPool2D",
-    "AvgPool2D",
-    "GlobalAvgPool",
     "GELU",
     "SGD",
+    "AvgPool2D",
     "BatchNorm",
     "Communicator",
     "Context",
+    "Conv2D",
     "Dataset",
     "Dense",
     "DivergedError",
@@ -73,6 +71,7 @@ __all__ = [
     "FactorExchange",
     "Flatten",
     "FloatExchange",
+    "GlobalAvgPool",
     "GridExchange",
     "Huber",
     "InputError",
@@ -82,6 +81,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Loss",
+    "MaxPool2D",
     "MeanSquaredError",
     "MovingAverage",
     "Optimizer",

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import Dataset
 from ddp_numpy.exchange import choose_exchange
-from ddp_numpy.nn import Dense, Layer, ReLU, Sequential
+from ddp_numpy.nn import Layer, Sequential
+from ddp_numpy.nn.presets import IMAGE_PRESETS, image_shape, mlp
 from ddp_numpy.optim import LAMB, LARS, SGD, Adam, AdamW, Group, Optimizer, RMSprop, is_no_weight
 from ddp_numpy.optim.schedules import (
     Constant,
@@ -19,7 +22,7 @@ from ddp_numpy.optim.schedules import (
     Step,
     WarmUp,
 )
-from ddp_numpy.settings import HYPERPARAMETERS, Settings, Training
+from ddp_numpy.settings import HYPERPARAMETERS, Model, Settings, Training
 from ddp_numpy.training.average import MovingAverage
 from ddp_numpy.training.patience import EarlyStopping, ReduceOnPlateau
 from ddp_numpy.training.replicas import ReplicaCheck
@@ -47,17 +50,18 @@ def make_trainer(settings: Settings, train_data: Dataset, comm: Communicator) ->
         optimizer = make_optimizer(training)
         schedule = make_schedule(training, -(-len(train_data) // training.batch_size), optimizer.lr)
         plateau, early_stopping = make_patience(training)
-    layers: list[Layer] = []
-    for width in settings.model.hidden:
-        layers += [Dense(width), ReLU()]
+    layers = make_layers(settings.model, train_data, comm)
+    with comm.together():
+        model = Sequential(*layers, dtype=settings.model.dtype)
     trainer = Trainer(
-        Sequential(*layers, Dense(train_data.classes), dtype=settings.model.dtype),
+        model,
         optimizer,
         comm,
         batch_size=training.batch_size,
         seed=training.seed,
         schedule=schedule,
         clip_norm=training.clip_norm,
+        label_smoothing=training.label_smoothing,
         exchange=choose_exchange(
             training.exchange,
             comm,
@@ -73,6 +77,43 @@ def make_trainer(settings: Settings, train_data: Dataset, comm: Communicator) ->
     )
     trainer.prepare(train_data)
     return trainer
+
+
+def make_layers(model: Model, data: Dataset, comm: Communicator) -> list[Layer]:
+    """The layers of the network for these rows. Collective. Raises InputError for rows that it can't take."""
+    code = ""
+    with comm.together():
+        if model.model_file is not None:
+            if comm.rank == 0:
+                code = _read_code(model.model_file)
+        elif model.model != "mlp":
+            make = IMAGE_PRESETS[model.model]
+            return make(data.classes, image_shape(data.features.shape[1]), model.dropout)
+    if model.model_file is None:
+        return mlp(data.classes, model.hidden, model.dropout)
+    return _built_by(comm.broadcast(code), model.model_file, data)
+
+
+def _read_code(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--model-file {path}: {error.strerror or error}") from error
+    except ValueError:
+        raise InputError(f"--model-file {path}: is not a file of Python code, in UTF-8") from None
+
+
+def _built_by(code: str, path: Path, data: Dataset) -> list[Layer]:
+    """What the code's function build returns: the code of rank 0 on each rank, so that all have the same network."""
+    names: dict[str, Any] = {"__name__": "model_file", "__file__": str(path)}
+    exec(compile(code, path, "exec"), names)
+    build = names.get("build")
+    if not callable(build):
+        raise InputError(f"--model-file {path}: has no function build(input_shape, classes)")
+    layers = build(data.features.shape[1:], data.classes)
+    if not isinstance(layers, list | tuple) or not all(isinstance(layer, Layer) for layer in layers):
+        raise InputError(f"--model-file {path}: build must return a list of layers, not {type(layers).__name__}")
+    return list(layers)
 
 
 def make_optimizer(training: Training) -> Optimizer:

@@ -64,7 +64,18 @@ class Data(Group):
 class Model(Group):
     """The network."""
 
-    hidden: tuple[int, ...] = option((128, 64), Widths(), "Widths of the hidden ReLU layers.")
+    model: Literal["mlp", "cnn", "lenet5", "resnet8", "tiny"] = option(
+        "mlp", click.Choice(["mlp", "cnn", "lenet5", "resnet8", "tiny"]),
+        "Which network: dense layers (mlp), or one for images; --describe shows its layers.",
+    )  # fmt: skip
+    model_file: Path | None = option(
+        None, NewPath(), metavar="FILE.py",
+        help="Python code of your own with a function build(input_shape, classes) that returns a list of layers; run.",
+    )  # fmt: skip
+    hidden: tuple[int, ...] = option((128, 64), Widths(), "Widths of the hidden layers of mlp.")
+    dropout: float = option(
+        0.0, Real(0, 0.99), "Share of numbers that dropout takes away behind hidden dense layers."
+    )  # fmt: skip
     dtype: Literal["float32", "float64"] = option(
         "float32", click.Choice(["float32", "float64"]), "Of weights and arithmetic."
     )  # fmt: skip
@@ -159,6 +170,9 @@ class Training(Group):
     clip_norm: float | None = option(
         None, positive(), "Scale larger gradients down to this Euclidean norm.", change=Change.OVERRIDE
     )  # fmt: skip
+    label_smoothing: float = option(
+        0.0, Real(0, 1, max_open=True), "Share of the right answer that is spread over all classes in the loss."
+    )  # fmt: skip
     seed: int = option(1, Whole(min=0, below=2**128), "Of the split, the first weights, the order.")
     comm: Literal["auto", "node-shared", "allreduce"] = option(
         "auto", click.Choice(["auto", "node-shared", "allreduce"]), change=Change.MACHINE,
@@ -227,6 +241,9 @@ class Output(Group):
         (), Override(), metavar="NAME=VALUE", change=Change.MACHINE, recorded=False, repeatable=True,
         help="With --resume: go on with another value on purpose, for example lr=0.003. It is noted.",
     )  # fmt: skip
+    describe: bool = option(
+        False, click.BOOL, "Print the network as a table, and train nothing.", change=Change.MACHINE, recorded=False
+    )  # fmt: skip
     quiet: bool = option(False, click.BOOL, "Print nothing but errors.", change=Change.MACHINE, recorded=False)
 
 
@@ -272,6 +289,8 @@ class Settings:
         source = self.data.source
         if source not in ("digits", "mnist") and os.path.exists(source):
             values["data"] = OPTIONS["data"].check(str(Path(source).resolve()))
+        if self.model.model_file is not None:
+            values["model-file"] = str(self.model.model_file.resolve())
         return values
 
     def overrides(self) -> dict[str, Any]:

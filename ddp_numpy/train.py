@@ -10,6 +10,7 @@ from ddp_numpy.cli import run, training_options, training_settings
 from ddp_numpy.comm import Communicator, is_launched, is_reporter, world
 from ddp_numpy.data import Dataset, load_data
 from ddp_numpy.making import learning_rate, make_trainer, scaled_by, schedule_epochs
+from ddp_numpy.nn.table import table
 from ddp_numpy.runs.circumstances import circumstances
 from ddp_numpy.runs.folder import NoRecord, RunFolder
 from ddp_numpy.runs.report import Report
@@ -62,6 +63,10 @@ def train(settings: Settings, given: set[str], comm: Communicator) -> None:
         divisor=settings.data.divisor,
     )
     trainer = make_trainer(settings, train_data, comm)
+    if settings.output.describe:
+        for line in table(trainer.model, trainer.piece_rows):
+            report.line(line)
+        return
     decided = {
         "micro-rows": trainer.exchange.micro_rows,
         "exchange": trainer.exchange.found or settings.training.exchange,

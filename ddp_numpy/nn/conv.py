@@ -131,6 +131,9 @@ class Conv2D(Layer):
         self._dW_part, self._db_part = RowBuffer(W_shape, dtype), RowBuffer((self.filters,), dtype)
         return (*there.outputs, self.filters)
 
+    def flops(self) -> int:
+        return 2 * self.W.size * math.prod(self.output_shape[:2])  # a product and a sum for each weight and window
+
     def initialize(self, rng: np.random.Generator) -> None:
         """Of W: an output has KH KW C / groups inputs, and an input KH KW F / groups outputs."""
         pixels = math.prod(self.kernel)

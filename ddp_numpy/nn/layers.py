@@ -5,6 +5,7 @@ rows each, (shards, B, …): then each shard is multiplied on its own, and its r
 stand beside it.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from types import EllipsisType
 from typing import Any, NamedTuple
@@ -84,6 +85,10 @@ class Layer:
     def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
         """Make the buffers for rows of input_shape; returns the shape of the rows that leave."""
         return input_shape
+
+    def flops(self) -> int:
+        """Floating-point operations of the built layer's forward for a row, about: one a number that leaves."""
+        return math.prod(self.output_shape)
 
     def initialize(self, rng: np.random.Generator) -> None:
         """Fill parameters and buffers, which are zeros, with their first values."""
@@ -216,6 +221,9 @@ class Dense(Layer):
         self._bias = RowBuffer((self.width,), dtype)
         self._ones = RowBuffer((), dtype, fill=1)
         return (self.width,)
+
+    def flops(self) -> int:
+        return 2 * self.W.size  # a product and a sum for each weight
 
     def initialize(self, rng: np.random.Generator) -> None:
         self.W[...] = INITIALIZERS[self.init](rng, self.W.shape, *self.W.shape)

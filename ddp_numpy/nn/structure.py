@@ -31,6 +31,9 @@ class Reshape(Layer):
         self._input_shape = input_shape
         return self.shape
 
+    def flops(self) -> int:
+        return 0
+
     def config(self) -> dict[str, Any]:
         return {"shape": list(self.shape)}
 

@@ -43,6 +43,7 @@ class Trainer:
         plateau: ReduceOnPlateau | None = None,
         early_stopping: EarlyStopping | None = None,
         average: MovingAverage | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
         """batch_size is the global batch, whatever the number of ranks; seed sets first weights and order.
 
@@ -53,7 +54,9 @@ class Trainer:
         choose_exchange finds, and with FactorExchange() the weights have the same bits on any number of ranks.
         replica_check: how often the ranks compare what they must hold alike; every 100 steps by default.
         plateau, early_stopping: what waits for a lower validation loss. average: a moving average of the weights, which
-        is then validated in their place; see `averaged`. Raises InputError for a batch size below 1.
+        is then validated in their place; see `averaged`. label_smoothing: see SoftmaxCrossEntropy.
+
+        Raises InputError for a batch size below 1.
         """
         with comm.training(), comm.together():
             if batch_size < 1:
@@ -62,6 +65,7 @@ class Trainer:
         self.batch_size, self.seed, self.schedule, self.clip_norm = batch_size, seed, schedule, clip_norm
         self.exchange = exchange or choose_exchange("auto", comm, batch_size)
         self.replica_check = replica_check or ReplicaCheck()
+        self.label_smoothing = label_smoothing
         self.plateau, self.early_stopping, self.average = plateau, early_stopping, average
         if plateau is not None and schedule is None:
             self.schedule = Constant(optimizer.lr)
@@ -105,7 +109,7 @@ class Trainer:
             return
         self._prepared = True
         model.input_divisor = train.divisor
-        self.loss = SoftmaxCrossEntropy(train.classes, model.dtype)
+        self.loss = SoftmaxCrossEntropy(train.classes, model.dtype, self.label_smoothing)
         with self._memory():
             if self.average is not None:
                 self.average.prepare(model)
@@ -132,14 +136,18 @@ class Trainer:
         return memory_for(f"training {model.params.size:,} parameters{shards}", 3 * model.params.nbytes + shard * row)
 
     def __str__(self) -> str:
-        clipped = f", gradients clipped to {self.clip_norm:g}" if self.clip_norm else ""
-        parts = f" in {self.exchange.parts} parts" if self.exchange.parts > 1 else ""
-        schedule = f", schedule {self.schedule}" if self.schedule is not None else ""
-        ends = f", ends after {self.early_stopping}" if self.early_stopping is not None else ""
-        more = "".join(f", {what}" for what in (self.plateau, self.average) if what is not None)
-        return (
-            f"global batch {self.batch_size}{parts}, {self.optimizer}{schedule}{more}{clipped}{ends}, seed {self.seed}"
-        )
+        parts = self.exchange.parts
+        words = [f"global batch {self.batch_size}{f' in {parts} parts' if parts > 1 else ''}", str(self.optimizer)]
+        if self.schedule is not None:
+            words.append(f"schedule {self.schedule}")
+        words += [str(what) for what in (self.plateau, self.average) if what is not None]
+        if self.clip_norm:
+            words.append(f"gradients clipped to {self.clip_norm:g}")
+        if self.label_smoothing:
+            words.append(f"label smoothing {self.label_smoothing:g}")
+        if self.early_stopping is not None:
+            words.append(f"ends after {self.early_stopping}")
+        return ", ".join([*words, f"seed {self.seed}"])
 
     def idle_ranks(self) -> str | None:
         """A sentence, if there are more ranks than rows in a batch, or micro-shards, else None."""
@@ -153,6 +161,12 @@ class Trainer:
         else:
             shares += " is cut into one row a rank; see --batch-size"
         return f"{self.comm.size - busy} of {self.comm.size} ranks take no rows, as a batch of {shares}"
+
+    @property
+    def piece_rows(self) -> int:
+        """The most rows that this rank takes through the layers at a time."""
+        sizes: list[int] = [piece.rows.stop - piece.rows.start for piece in self.exchange.pieces(self.batch_size)]
+        return max(sizes)
 
     @property
     def steps_made(self) -> int:
