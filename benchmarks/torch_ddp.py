@@ -7,6 +7,7 @@ import json
 import os
 import statistics
 import time
+from typing import Any
 
 import click
 import numpy as np
@@ -37,11 +38,11 @@ def main(data: str, network: str, channels_last: bool, batch_size: int, seconds:
     # Scaled before training, as users of PyTorch do. This is the fastest way for PyTorch.
     X = torch.from_numpy(train.features.astype(np.float32) / train.divisor)
     y = torch.from_numpy(train.labels)
-    model: nn.Module = nn.Sequential(*layers(network, X.shape[1], train.classes))
+    model: Any = nn.Sequential(*layers(network, X.shape[1], train.classes))
     if network != "mlp":
         X = X.reshape(-1, 1, 28, 28)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    X, model = X.contiguous(memory_format=layout), model.to(memory_format=layout)  # type: ignore[call-overload]
+    X, model = X.contiguous(memory_format=layout), model.to(memory_format=layout)
     calls = _BLOCK if network == "mlp" else 2
     if size > 1:
         dist.init_process_group("gloo")
