@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ddp_numpy.base.buffers import RowBuffer
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.nn.context import EVALUATION, Array, Context
-from ddp_numpy.nn.layers import Layer, Shape
+from ddp_numpy.nn.layers import MOST_NUMBERS, Layer, Shape
 from ddp_numpy.nn.windows import Padding, Pair, as_config, as_padding, as_pair, copy_runs, not_images, times, windows
 
 _PIXEL_BYTES = 1024 * 1024  # of the pixels that are copied at a time; LOG: convolutions
@@ -57,14 +57,17 @@ class _Pool2D(Layer):
         where = f"layer {self.number} ({type(self).__name__})"
         there = windows(where, input_shape, self.size, self.stride, self.padding)
         shape, padded = (*there.outputs, input_shape[2]), (*there.padded, input_shape[2])
-        self._windows, self._dtype = there, np.dtype(dtype)
+        numbers = math.prod((*self.size, *shape))
+        if numbers > MOST_NUMBERS:
+            raise InputError(f"{where}: its windows have {numbers:,} numbers on an image; take a smaller size")
+        self._windows = there
         self.outputs, self.input_gradients = RowBuffer(shape, dtype), RowBuffer(input_shape, dtype)
         self._bordered = there.padded != there.inputs
         self._overlap = any(step < size for step, size in zip(self.stride, self.size, strict=True))
         self._covered = all(there.padded[i] == self.size[i] * there.outputs[i] for i in range(2)) and not self._overlap
         self._padded = RowBuffer(padded, dtype, fill=self._border)
         self._padded_gradients = RowBuffer(padded, dtype)
-        self._images = max(_PIXEL_BYTES // (math.prod((*self.size, *shape)) * self._dtype.itemsize), 1)
+        self._images = max(_PIXEL_BYTES // (numbers * np.dtype(dtype).itemsize), 1)
         self._places, self._part = RowBuffer(shape, dtype), RowBuffer(shape, dtype)
         return shape
 
