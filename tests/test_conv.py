@@ -427,6 +427,7 @@ def test_arguments_that_no_layer_takes(make: Callable[[], Layer], message: str) 
         (Conv2D(2**31 - 1), (5, 5, 1), r"layer 1 \(Conv2D\): on images of the shape .* would have [\d,]+ numbers"),
         (Conv2D(1, 2**31 - 1), (5, 5, 1), "are too large|numbers"),
         (Conv2D(2**31 - 1, 2, dilation=2**15, padding=2**14), (5, 5, 1), "numbers"),
+        (MaxPool2D(20_000, 1), (40_000, 40_000, 1), r"layer 1 \(MaxPool2D\): its windows have [\d,]+ numbers"),
         (Conv2D(1, 14_000, padding="valid"), (14_000, 14_000, 10), "too large|numbers"),
     ],
 )

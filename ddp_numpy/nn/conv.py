@@ -209,14 +209,14 @@ class _Patches:
         self._transposed = channels * windows.kernel[1] < _SHORT_RUN
 
     def load(self, images: Array) -> None:
-        """Take images (B, H, W, C), or shards of them."""
-        images = np.ascontiguousarray(images).reshape(-1, *images.shape[-3:])
+        """Take images (B, H, W, C), or shards of them. They must stay as they are while they are multiplied."""
+        self._loaded = np.ascontiguousarray(images).reshape(-1, *images.shape[-3:])
         if self._bordered:
-            padded = self._padded.rows(len(images))
-            np.copyto(self._windows.image(padded)[:, :: self._spread[0], :: self._spread[1]], images)
+            padded = self._padded.rows(self._images)
+            self._inside = self._windows.image(padded)[:, :: self._spread[0], :: self._spread[1]]
         else:
-            padded = images
-        self._under = self._windows.under(padded)
+            padded = self._loaded
+        self._windowed = self._windows.under(padded)
 
     def blocks(self, shard_rows: int, rows: slice) -> Iterator[Block]:
         """All windows on these images, which are whole shards, in blocks that depend on the size of a shard alone."""
@@ -232,7 +232,7 @@ class _Patches:
             P = self._gather(block)
             np.matmul(P, W.reshape(P.shape[1], -1), out=out.reshape(len(P), -1))
         else:
-            np.einsum("bhwijgm,ijgmn->bhwgn", self._in_groups(self._under[block]), W, out=self._in_groups(out))
+            np.einsum("bhwijgm,ijgmn->bhwgn", self._in_groups(self._under(block)), W, out=self._in_groups(out))
 
     def multiply_transposed(self, block: Block, dY: Array, out: Array) -> None:
         """dY (b, h', W', F): the sums over a block's windows of their pixels times dY, of W's shape."""
@@ -240,7 +240,17 @@ class _Patches:
             P = self._gather(block)
             np.matmul(P.T, dY.reshape(len(P), -1), out=out.reshape(P.shape[1], -1))
         else:
-            np.einsum("bhwijgm,bhwgn->ijgmn", self._in_groups(self._under[block]), self._in_groups(dY), out=out)
+            np.einsum("bhwijgm,bhwgn->ijgmn", self._in_groups(self._under(block)), self._in_groups(dY), out=out)
+
+    def _under(self, block: Block) -> Array:
+        """The pixels under a block's windows (b, h', W', KH, KW, C), in its images or a copy of them with a border."""
+        images, lines = block
+        if not self._bordered:
+            return self._windowed[block]
+        count = images.stop - images.start
+        if lines.start == 0:
+            np.copyto(self._inside[:count], self._loaded[images])
+        return self._windowed[:count, lines]
 
     def _in_groups(self, pixels: Array) -> Array:
         """(…, C) -> (…, groups, C / groups)."""
@@ -248,7 +258,7 @@ class _Patches:
 
     def _gather(self, block: Block) -> Array:
         """The pixels under the windows of a block as rows of a matrix, (b h' W', KH KW C). Overwrites the last."""
-        under = self._under[block]
+        under = self._under(block)
         count, size = math.prod(under.shape[:3]), math.prod(under.shape[3:])
         if self._is_plain:
             return under.reshape(count, size)

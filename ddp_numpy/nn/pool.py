@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ddp_numpy.base.buffers import RowBuffer
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.nn.context import EVALUATION, Array, Context
-from ddp_numpy.nn.layers import Layer, Shape
+from ddp_numpy.nn.layers import MOST_NUMBERS, Layer, Shape
 from ddp_numpy.nn.windows import Padding, Pair, as_config, as_padding, as_pair, copy_runs, not_images, times, windows
 
 _PIXEL_BYTES = 1024 * 1024  # of the pixels that are copied at a time; LOG: convolutions
@@ -57,14 +57,17 @@ class _Pool2D(Layer):
         where = f"layer {self.number} ({type(self).__name__})"
         there = windows(where, input_shape, self.size, self.stride, self.padding)
         shape, padded = (*there.outputs, input_shape[2]), (*there.padded, input_shape[2])
-        self._windows, self._dtype = there, np.dtype(dtype)
+        numbers = math.prod((*self.size, *shape))
+        if numbers > MOST_NUMBERS:
+            raise InputError(f"{where}: its windows have {numbers:,} numbers on an image; take a smaller size")
+        self._windows = there
         self.outputs, self.input_gradients = RowBuffer(shape, dtype), RowBuffer(input_shape, dtype)
         self._bordered = there.padded != there.inputs
         self._overlap = any(step < size for step, size in zip(self.stride, self.size, strict=True))
         self._covered = all(there.padded[i] == self.size[i] * there.outputs[i] for i in range(2)) and not self._overlap
         self._padded = RowBuffer(padded, dtype, fill=self._border)
         self._padded_gradients = RowBuffer(padded, dtype)
-        self._images = max(_PIXEL_BYTES // (math.prod((*self.size, *shape)) * self._dtype.itemsize), 1)
+        self._images = max(_PIXEL_BYTES // (numbers * np.dtype(dtype).itemsize), 1)
         self._places, self._part = RowBuffer(shape, dtype), RowBuffer(shape, dtype)
         return shape
 
@@ -76,16 +79,18 @@ class _Pool2D(Layer):
             padded = self._padded.rows(len(images))
             np.copyto(self._windows.image(padded), images)
             images = padded
-        self._under, self._Y = self._by_place(images), Y
+        under = self._by_place(images)
         for block in self._blocks(len(Y)):
-            self._pool(self._gather(block), Y[block])
+            places = self._places.rows(*self.size, block.stop - block.start)
+            copy_runs(places, under[:, :, block])
+            self._pool(block, places, Y[block])
         return outputs
 
     def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
         """dY (B, H', W', C) -> dX (B, H, W, C)."""
         if not input_gradient:
             return None
-        gradients, dY = self.input_gradients.rows(*dY.shape[:-3]), dY.reshape(self._Y.shape)
+        gradients, dY = self.input_gradients.rows(*dY.shape[:-3]), dY.reshape(-1, *dY.shape[-3:])
         dX = gradients.reshape(-1, *gradients.shape[-3:])
         padded = self._padded_gradients.rows(len(dX)) if self._bordered else dX
         if not self._covered:
@@ -110,12 +115,6 @@ class _Pool2D(Layer):
         for start in range(0, count, self._images):
             yield slice(start, min(start + self._images, count))
 
-    def _gather(self, block: slice) -> Array:
-        """Of some images the pixels at each place of the windows, (KH, KW, b, H', W', C). Overwrites the last."""
-        places = self._places.rows(*self.size, block.stop - block.start)
-        copy_runs(places, self._under[:, :, block])
-        return places
-
     def _add(self, places: Array, under: Array) -> None:
         """Add the gradients at each place of the windows to those of the pixels, place by place."""
         for place in np.ndindex(*self.size):
@@ -124,8 +123,8 @@ class _Pool2D(Layer):
             total += places[place]
             np.copyto(under[place], total)
 
-    def _pool(self, places: Array, Y: Array) -> None:
-        """Places (KH, KW, b, H', W', C) -> Y (b, H', W', C)."""
+    def _pool(self, block: slice, places: Array, Y: Array) -> None:
+        """Places (KH, KW, b, H', W', C) -> Y (b, H', W', C) of some images."""
         raise NotImplementedError
 
     def _spread(self, block: slice, dY: Array, places: Array) -> None:
@@ -140,24 +139,29 @@ class MaxPool2D(_Pool2D):
 
     def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
         shape = super().build(input_shape, dtype)
-        self._is_largest = RowBuffer(shape, np.bool_)
+        self._winners = RowBuffer(shape, np.bool_)  # at each place but the last: is it as large as any
         return shape
 
-    def _pool(self, places: Array, Y: Array) -> None:
+    def forward(self, X: Array, context: Context = EVALUATION) -> Array:
+        """X (B, H, W, C) -> Y (B, H', W', C)."""
+        self._is_largest = self._winners.rows(math.prod(self.size) - 1, math.prod(X.shape[:-3]))
+        return super().forward(X, context)
+
+    def _pool(self, block: slice, places: Array, Y: Array) -> None:
         first, *others = places.reshape(-1, *Y.shape)
         largest = first
         for place in others:
             largest = np.maximum(largest, place, out=Y)
         if not others:
             np.copyto(Y, first)
+        for place, is_largest in zip((first, *others[:-1]), self._is_largest[:, block], strict=False):
+            np.equal(place, Y, out=is_largest)
 
     def _spread(self, block: slice, dY: Array, places: Array) -> None:
         """What is left of dY is 0 where an earlier place has taken it; all that is left belongs to the last place."""
         *earlier, last = places.reshape(-1, *dY.shape)
-        copy_runs(places, self._under[:, :, block])
-        is_largest, left = self._is_largest.rows(len(dY)), dY
-        for place in earlier:
-            np.equal(place, self._Y[block], out=is_largest)
+        left = dY
+        for place, is_largest in zip(earlier, self._is_largest[:, block], strict=True):
             np.copyto(place, is_largest)
             place *= left
             left = np.subtract(left, place, out=last)
@@ -181,7 +185,7 @@ class AvgPool2D(_Pool2D):
         self._shares[...] = 1 / (counts[0][:, None, None] * counts[1][:, None])
         return shape
 
-    def _pool(self, places: Array, Y: Array) -> None:
+    def _pool(self, block: slice, places: Array, Y: Array) -> None:
         first, *others = places.reshape(-1, *Y.shape)
         np.copyto(Y, first)
         for place in others:
