@@ -44,7 +44,7 @@ class Normalization(Layer):
         self._row_axes, self._channels = len(input_shape), input_shape[-1]
         self._lines = math.prod(input_shape[:-1])  # of a row
         self.outputs, self.input_gradients = RowBuffer(input_shape, dtype), RowBuffer(input_shape, dtype)
-        self._xhat, self._products = RowBuffer(input_shape, dtype), RowBuffer(input_shape, dtype)
+        self._kept, self._products = RowBuffer(input_shape, dtype), RowBuffer(input_shape, dtype)
         return input_shape
 
     def initialize(self, rng: np.random.Generator) -> None:
@@ -67,13 +67,6 @@ class Normalization(Layer):
     def _shards_and_lines(self, counts: tuple[int, ...]) -> tuple[int, int]:
         """(B,) or (S, B) -> S and N."""
         return math.prod(counts[:-1]), counts[-1] * self._lines
-
-    def _scaled_and_shifted(self, counts: tuple[int, ...]) -> Array:
-        """Y = gamma xhat + beta."""
-        Y = self.outputs.rows(*counts)
-        np.multiply(self._xhat.rows(*counts), self.gamma, out=Y)
-        Y += self.beta
-        return Y
 
     def write_gradients(self, shard: int | EllipsisType = ...) -> None:
         """Fill dgamma and dbeta (C,) with the sums of dY xhat and of dY."""
@@ -116,6 +109,8 @@ class BatchNorm(Normalization):
         # The mean of a single number is this number, and nothing would be left.
         self.least_rows = 2 if self._lines == 1 else 1
         self._counted = RowBuffer((self._lines,), dtype, fill=1)
+        self._numbers = self._lines * self._channels
+        self._row = np.empty(self._numbers, dtype)
         return shape
 
     def initialize(self, rng: np.random.Generator) -> None:
@@ -125,45 +120,62 @@ class BatchNorm(Normalization):
     def forward(self, X: Array, context: Context = EVALUATION) -> Array:
         """X (B, *shape) -> Y, of X's shape. Collective in training."""
         counts, lines = self._counts(X), self._in_lines(X)
-        xhat = self._xhat.rows(*counts).reshape(lines.shape)
         self._training = context.training
         self._mark(counts, context.rows if context.training else math.prod(counts))
+        rows, centred, Y = (
+            X.reshape(math.prod(counts), self._numbers),
+            self._in_rows(self._kept, counts),
+            self.outputs.rows(*counts),
+        )
         if context.training:
             self._n, self._sum_rows = context.global_rows * self._lines, context.sum_rows
             # Divided before they are added up: what is summed without an order has to be of moderate size.
             mean = self._sum(self._sums(lines) / self._n)
-            np.subtract(lines, mean, out=xhat)
-            squares = np.multiply(xhat, xhat, out=self._products.rows(*counts).reshape(lines.shape))
-            variance = self._sum(self._sums(squares) / self._n)
+            np.subtract(rows, self._wide(mean), out=centred)
+            squares = np.multiply(centred, centred, out=self._in_rows(self._products, counts))
+            variance = self._sum(self._sums(squares.reshape(lines.shape)) / self._n)
             unbiased = variance * (self._n / (self._n - 1))
             self.running_mean += self.momentum * (mean - self.running_mean)
             self.running_variance += self.momentum * (unbiased - self.running_variance)
         else:
             variance = self.running_variance
-            np.subtract(lines, self.running_mean, out=xhat)
+            np.subtract(rows, self._wide(self.running_mean), out=centred)
         self._scale = 1 / np.sqrt(variance + self.epsilon)
-        xhat *= self._scale
-        return self._scaled_and_shifted(counts)
+        Y_rows = np.multiply(centred, self._wide(self.gamma * self._scale), out=Y.reshape(rows.shape))
+        Y_rows += self._wide(self.beta)
+        return Y
 
     def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
-        """dY (B, *shape) -> dX, of dY's shape. Collective after a forward of training."""
+        """dY (B, *shape) -> dX, of dY's shape. Collective after a forward of training.
+
+        With xhat = scale (X - mean), dX = gamma scale dY - gamma scale mean(dY) - xhat gamma scale mean(dY xhat).
+        """
         counts, lines = self._counts(dY), self._in_lines(dY)
-        xhat = self._xhat.rows(*counts).reshape(lines.shape)
-        products = np.multiply(lines, xhat, out=self._products.rows(*counts).reshape(lines.shape))
-        self._gradient_sums = self._sums(products), self._sums(lines)
+        rows, centred = dY.reshape(math.prod(counts), self._numbers), self._in_rows(self._kept, counts)
+        products = np.multiply(rows, centred, out=self._in_rows(self._products, counts))
+        self._gradient_sums = self._sums(products.reshape(lines.shape)) * self._scale, self._sums(lines)
         if not input_gradient:
             return None
-        dX = self.input_gradients.rows(*counts)
+        dX, gain = self.input_gradients.rows(*counts), self.gamma * self._scale
+        dX_rows = np.multiply(rows, self._wide(gain), out=dX.reshape(rows.shape))
         if self._training:
             product_mean, mean = (self._sum(sums) / self._n for sums in self._gradient_sums)
-            left = np.multiply(xhat, product_mean, out=products)
-            left += mean
-            np.subtract(lines, left, out=dX.reshape(lines.shape))
-            dX *= self.gamma * self._scale
-            dX.reshape(-1, *dX.shape[len(counts) :])[self._rows :] = 0
-        else:
-            np.multiply(dY, self.gamma * self._scale, out=dX)
+            dX_rows -= self._wide(gain * mean)
+            dX_rows -= np.multiply(centred, self._wide(gain * self._scale * product_mean), out=products)
+            dX_rows[self._rows :] = 0
         return dX
+
+    def _in_rows(self, buffer: RowBuffer, counts: tuple[int, ...]) -> Array:
+        """A buffer's memory as (rows, numbers of a row)."""
+        return buffer.rows(*counts).reshape(math.prod(counts), self._numbers)
+
+    def _wide(self, channels: Array) -> Array:
+        """A number of each channel (C,) again and again, for all numbers of a row; in memory that the next call takes.
+
+        With rows of this length NumPy makes few steps: with those of a few channels it takes three times as long.
+        """
+        np.copyto(self._row.reshape(self._lines, self._channels), channels)
+        return self._row
 
     def _mark(self, counts: tuple[int, ...], rows: int) -> None:
         """Note how many of the rows count; those behind them only fill a micro-shard up."""
@@ -201,7 +213,7 @@ class LayerNorm(Normalization):
     def forward(self, X: Array, context: Context = EVALUATION) -> Array:
         """X (B, *shape) -> Y, of X's shape."""
         counts, lines = self._counts(X), self._in_lines(X)
-        xhat, scale = self._xhat.rows(*counts).reshape(lines.shape), self._of_lines(self._scale, counts)
+        xhat, scale = self._kept.rows(*counts).reshape(lines.shape), self._of_lines(self._scale, counts)
         np.subtract(lines, np.matmul(lines, self._average, out=self._of_lines(self._means, counts)), out=xhat)
         squares = np.multiply(xhat, xhat, out=self._products.rows(*counts).reshape(lines.shape))
         np.matmul(squares, self._average, out=scale)
@@ -209,12 +221,15 @@ class LayerNorm(Normalization):
         np.sqrt(scale, out=scale)
         np.reciprocal(scale, out=scale)
         xhat *= scale
-        return self._scaled_and_shifted(counts)
+        Y = self.outputs.rows(*counts)
+        np.multiply(xhat, self.gamma, out=Y.reshape(lines.shape))
+        Y += self.beta
+        return Y
 
     def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
         """dY (B, *shape) -> dX, of dY's shape."""
         counts, lines = self._counts(dY), self._in_lines(dY)
-        xhat = self._xhat.rows(*counts).reshape(lines.shape)
+        xhat = self._kept.rows(*counts).reshape(lines.shape)
         products = np.multiply(lines, xhat, out=self._products.rows(*counts).reshape(lines.shape))
         ones = self._ones.rows(*counts).reshape(len(lines), 1, lines.shape[1])
         self._gradient_sums = np.matmul(ones, products)[:, 0], np.matmul(ones, lines)[:, 0]
