@@ -20,6 +20,8 @@ from ddp_numpy.optim import Optimizer
 
 PIECE_ROWS = 256
 """The most rows that a rank takes through the layers at a time: more don't fit into its cache."""
+_WIDE, _WIDE_ROWS = 4096, 32
+"""Of networks whose layers return more numbers a row, as for images, only so many rows at a time fit."""
 
 
 class Piece(Protocol):
@@ -116,7 +118,9 @@ def piece_rows(model: Sequential, batch_size: int, ranks: int, unit: int, parts:
     """How many rows a rank takes through the layers at a time, in whole units; None: all that it has of a batch."""
     if model.joins_rows:
         return None
-    rows = PIECE_ROWS if parts == 1 else min(PIECE_ROWS, -(-batch_size // (ranks * parts)))
+    rows = PIECE_ROWS if model.widest <= _WIDE else _WIDE_ROWS
+    if parts > 1:
+        rows = min(rows, -(-batch_size // (ranks * parts)))
     return max(1, rows // unit) * unit
 
 

@@ -16,7 +16,8 @@ from ddp_numpy.base.memory import memory_for
 from ddp_numpy.nn.context import EVALUATION, Array, Context
 from ddp_numpy.nn.layers import MOST_NUMBERS, Chain, Layer, Shape
 
-_PREDICT_ROWS = 1024  # rows that `predict` takes through the layers at a time
+_PREDICT_ROWS = 1024  # rows that `predict` takes through the layers at a time, and less if there are more than
+_PREDICT_NUMBERS = 2**20  # numbers behind a layer
 _MOST_AXES = 8  # of a row; NumPy allows 64, and rows, shards and layers add some
 
 # By a layer's id, the model that it was built in. A model keeps its layers, so no other object gets an id that is here.
@@ -113,6 +114,11 @@ class Sequential:
             raise InputError(f"the model has {size:,} {what} in {self.dtype}, not {given.dtype} {given.shape}")
         return given
 
+    @property
+    def widest(self) -> int:
+        """The most numbers that a row has behind a layer of the built model."""
+        return max([1, *(math.prod(layer.output_shape) for layer in self.all_layers)])
+
     def initialize(self, rng: np.random.Generator) -> None:
         """Draw the first values of all parameters, layer by layer."""
         for layer in self.all_layers:
@@ -179,7 +185,7 @@ class Sequential:
         return np.concatenate([np.empty((0, *self.output_shape), self.dtype), *pieces])
 
     def _logits(self, X: npt.ArrayLike) -> Iterator[Array]:
-        """The logits (up to _PREDICT_ROWS, classes) of raw features X (B, *input_shape), a piece at a time."""
+        """The logits (B, classes) of raw features X (B, *input_shape), a piece at a time."""
         if self.input_shape is None:
             raise InputError("the model is not built yet; train it, or load it from a file")
         values = X.to_numpy() if hasattr(X, "to_numpy") else np.asarray(X)
@@ -193,10 +199,11 @@ class Sequential:
         if values.shape[1:] != self.input_shape or not values.ndim:
             needed = ", ".join(map(str, self.input_shape))
             raise InputError(f"features have the shape {values.shape}, and must have (rows, {needed})")
-        for start in range(0, len(values), _PREDICT_ROWS):
+        rows = min(_PREDICT_ROWS, max(1, _PREDICT_NUMBERS // self.widest))
+        for start in range(0, len(values), rows):
             # What is not finite is refused below. A tiny divisor may be 0 in the model's dtype.
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                scaled = np.divide(values[start : start + _PREDICT_ROWS], self.input_divisor, dtype=self.dtype)
+                scaled = np.divide(values[start : start + rows], self.input_divisor, dtype=self.dtype)
                 logits = self.forward(scaled)
             if not np.isfinite(scaled).all():
                 row, *place = map(int, np.argwhere(~np.isfinite(scaled))[0])
