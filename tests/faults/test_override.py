@@ -50,7 +50,7 @@ def test_an_override_is_noted_and_stays(ranks: int | None, table: Path, tmp_path
     assert train(ranks, *more, "4", cwd=tmp_path).status == 0, "the new rate is the run's own now"
     assert train(ranks, *more, "5", *overrides, cwd=tmp_path).status == 0, "given again, nothing changes"
     assert [(line["epoch"], line.get("lr"), line.get("clip_norm")) for line in metrics(run)] == [
-        (1, None, None), (2, None, None), (3, 0.01, 0.5), (4, 0.01, 0.5), (5, 0.01, 0.5),
+        (1, 0.05, None), (2, 0.05, None), (3, 0.01, 0.5), (4, 0.01, 0.5), (5, 0.01, 0.5),
     ]  # fmt: skip
     facts = newest_facts(run)
     assert (facts["options"]["lr"], facts["options"]["clip-norm"]) == (0.01, 0.5)
