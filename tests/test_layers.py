@@ -1,6 +1,7 @@
 """What holds for every layer: gradients, rows that do not mix, shards, files, and no memory that a step allocates."""
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 from gradcheck import directional_error
 from layers import LAYERS, Entry, built, names, training
+from tables import classified_rows
 
 from benchmarks.step import allocated_by
-from ddp_numpy import nn
+from ddp_numpy import SGD, Dataset, FactorExchange, Interrupted, SingleProcess, Trainer, nn
 from ddp_numpy.nn import EVALUATION, Context
 from ddp_numpy.runs.model_file import load_model, save_model
 
@@ -160,6 +162,34 @@ def test_a_file_holds_the_layer(entry: Entry, tmp_path: Path, rng: np.random.Gen
     assert loaded.description() == model.description()
     assert str(loaded) == str(model)
     np.testing.assert_array_equal(loaded.forward(X), model.forward(X))
+
+
+@every_layer
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_run_goes_on_from_any_step(entry: Entry, steps: int) -> None:
+    X, y = classified_rows(60, features=math.prod(entry.shape))
+    data = Dataset(X.reshape(-1, *entry.shape), y, classes=4, divisor=255.0)
+
+    def trainer() -> Trainer:
+        model = nn.Sequential(entry.make(), nn.Flatten(), nn.Dense(4), dtype=np.float64)
+        return Trainer(model, SGD(0.1, 0.9), SingleProcess(), batch_size=16, exchange=FactorExchange(micro_rows=4))
+
+    whole, first, second = trainer(), trainer(), trainer()
+    whole.train(data, data, 3)
+    made = itertools.count(1)
+    first.stop = steps == 1
+
+    def stop_next(_: int) -> None:
+        first.stop = next(made) == steps - 1
+
+    with pytest.raises(Interrupted):
+        list(first.fit(data, data, 3, stop_next))
+    assert first.steps_made == steps
+    second.prepare(data)
+    second.restore(first.epoch, first.step, {name: array.copy() for name, array in first.state().items()})
+    second.train(data, data, 3)
+    for name, array in whole.state().items():
+        np.testing.assert_array_equal(second.state()[name], array, err_msg=name)
 
 
 @every_layer
