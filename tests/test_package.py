@@ -40,7 +40,8 @@ def test_the_wheel_trains_in_an_empty_environment(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ranks", [None, 3])
 def test_the_readmes_script_runs_as_it_stands(ranks: int | None, tmp_path: Path) -> None:
-    (script,) = re.findall(r"```python\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.DOTALL)
+    scripts = re.findall(r"```python\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.DOTALL)
+    (script,) = (script for script in scripts if "trainer.fit" in script)
     (tmp_path / "script.py").write_text(script)
     job = run_job(ranks, "script.py", cwd=tmp_path)
     assert job.status == 0, job.err

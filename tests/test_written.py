@@ -28,7 +28,8 @@ def assert_same_result(folder: Path, run: str) -> None:
     expected = load_model(WRITTEN / run / "model.npz").params
     np.testing.assert_allclose(load_model(folder / "model.npz").params, expected, rtol=0, atol=TOLERANCE[run])
     for ours, theirs in zip(figures(folder), figures(WRITTEN / run), strict=True):
-        assert ours == pytest.approx(theirs, rel=TOLERANCE[run])
+        # Later versions add figures.
+        assert {name: ours[name] for name in theirs} == pytest.approx(theirs, rel=TOLERANCE[run])
 
 
 @every_run

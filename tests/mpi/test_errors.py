@@ -159,7 +159,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "extra argument": (options("extra"), "Got unexpected extra argument"),
     "unknown key": (
         toml("batch = 64\n"),
-        "run.toml: unknown key 'batch'; the keys are base-batch-size, batch-size, beta1",
+        "run.toml: unknown key 'batch'; the keys are accumulate, ",
     ),
     "wrong value": (toml("epochs = 2.5\n"), "run.toml: epochs: '2.5' is not a valid integer"),
     "wrong type": (toml("epochs = true\n"), "run.toml: epochs: 'True' is not a valid integer"),
