@@ -62,15 +62,18 @@ class Data(Group):
 
 @dataclasses.dataclass(frozen=True)
 class Model(Group):
-    """The network."""
+    """The network.
+
+    No file brings the path of a model file along: what a checkpoint says never runs code.
+    """
 
     model: Literal["mlp", "cnn", "lenet5", "resnet8", "tiny"] = option(
         "mlp", click.Choice(["mlp", "cnn", "lenet5", "resnet8", "tiny"]),
         "Which network: dense layers (mlp), or one for images; --describe shows its layers.",
     )  # fmt: skip
     model_file: Path | None = option(
-        None, NewPath(), metavar="FILE.py",
-        help="Python code of your own with a function build(input_shape, classes) that returns a list of layers; run.",
+        None, NewPath(), metavar="FILE.py", change=Change.MACHINE, recorded=False,
+        help="Python code of your own, which is run: its build(input_shape, classes) returns a list of layers.",
     )  # fmt: skip
     hidden: tuple[int, ...] = option((128, 64), Widths(), "Widths of the hidden layers of mlp.")
     dropout: float = option(
@@ -289,8 +292,6 @@ class Settings:
         source = self.data.source
         if source not in ("digits", "mnist") and os.path.exists(source):
             values["data"] = OPTIONS["data"].check(str(Path(source).resolve()))
-        if self.model.model_file is not None:
-            values["model-file"] = str(self.model.model_file.resolve())
         return values
 
     def overrides(self) -> dict[str, Any]:

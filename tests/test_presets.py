@@ -73,12 +73,17 @@ def test_a_file_of_ones_own_makes_the_network(images: Path, tmp_path: Path) -> N
     assert "built for (144,) 4" in job.out
     assert "144 -> 6 [-> 6 + X] Twice -> 4 softmax" in job.out
     (tmp_path / "elsewhere").mkdir()
-    again = train(None, "--resume", "../run", "--epochs", "2", "--out", "../run", cwd=tmp_path / "elsewhere")
-    assert again.status == 0, again.err
+    again = ("--resume", "../run", "--out", "../run", "--model-file", "../mine.py")
+    job = train(None, *again, "--epochs", "2", cwd=tmp_path / "elsewhere")
+    assert job.status == 0, job.err
+    job = train(None, "--resume", "run", "--epochs", "3", cwd=tmp_path)
+    assert job.status == 2
+    assert "can't go on with other settings: model was" in job.err
+    assert "was there a --model-file?" in job.err
     (tmp_path / "mine.py").write_text(MINE.replace("Twice(), ", ""))
-    other = train(None, "--resume", "run", "--epochs", "3", cwd=tmp_path)
-    assert other.status == 2
-    assert "can't go on with other settings: model was" in other.err
+    job = train(None, *again, "--epochs", "3", cwd=tmp_path / "elsewhere")
+    assert job.status == 2
+    assert "can't go on with other settings: model was" in job.err
 
 
 @pytest.mark.parametrize(

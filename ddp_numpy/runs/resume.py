@@ -88,7 +88,8 @@ class Start:
             # Versions before this one kept a model's words, not its description. --hidden says what model it was.
             in_words = name == "model" and isinstance(before, str)
             if before != now and not in_words:
-                changed.append(f"{name} was {before}, now {now}")
+                hint = "; was there a --model-file?" if name == "model" and settings.model.model_file is None else ""
+                changed.append(f"{name} was {before}, now {now}{hint}")
         if changed:
             raise InputError(f"{self.path}: can't go on with other settings: {one_line('; '.join(changed))}")
         epochs, begun = settings.training.epochs, self.snapshot.epoch + (self.snapshot.step > 0)
