@@ -1,4 +1,4 @@
-"""What tests of exchanges share: the job of tests/mpi/exchanges.py, and how its weights are compared."""
+"""What tests of exchanges share: jobs that train with all of them on all ranks, and how their weights are compared."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import numpy as np
 from jobs import run_job
 
 SCRIPT = Path(__file__).parent / "mpi" / "exchanges.py"
+NETWORKS = Path(__file__).parent / "mpi" / "networks.py"
 
 Weights = dict[str, np.ndarray]
 """By exchange, batch and kind of network."""

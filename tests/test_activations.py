@@ -219,3 +219,10 @@ def test_a_slope_that_can_not_be(slope: Any) -> None:
 def test_approximate_is_true_or_false() -> None:
     with pytest.raises(InputError, match="GELU: approximate is 'tanh', and must be true or false"):
         GELU(approximate="tanh")  # type: ignore[arg-type]
+
+
+def test_relu_of_many_numbers_is_that_of_few(rng: np.random.Generator) -> None:
+    X, dY = rng.standard_normal((2, 100, 1500))
+    Y, dX = results(built(TABLE["ReLU"], (1500,)), X, dY)
+    np.testing.assert_array_equal(Y, np.maximum(X, 0))
+    np.testing.assert_array_equal(dX, dY * (X > 0))

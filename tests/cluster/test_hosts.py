@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from exchanging import Weights, assert_same, weights
+from exchanging import NETWORKS, Weights, assert_same, weights
 from jobs import STAY, Job, gone_within, left_of, run_job, staying
 from namespaces import Cluster
 from tables import classified_rows, write_csv
@@ -142,6 +142,15 @@ def test_exchanges_between_hosts_give_what_one_process_does(
 ) -> None:
     hosts = ",".join(f"{host}:{count}" for host, count in zip(cluster.hosts, slots, strict=False))
     assert_same(weights(tmp_path, "--hosts", hosts, "--mpi-args", cluster.mpi_args), alone)
+
+
+def test_networks_of_all_layers_on_two_hosts_are_those_of_one_process(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
+    hosts = f"{cluster.hosts[0]}:2,{cluster.hosts[1]}"
+    found = weights(two, "--hosts", hosts, "--mpi-args", cluster.mpi_args, script=NETWORKS)
+    assert_same(found, weights(one, script=NETWORKS))
 
 
 @pytest.mark.parametrize(

