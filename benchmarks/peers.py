@@ -1,6 +1,7 @@
 """Compares speeds measured in one run, as ratios. On a noisy machine ratios are more reliable than seconds.
 
 python -m benchmarks.peers --data data/train.csv --json peers.json
+python -m benchmarks.peers --network cnn --batches 64,256
 """
 
 import concurrent.futures
@@ -38,6 +39,15 @@ _GOALS: dict[str, tuple[float | None, ...]] = {
     "images/s, reproducible / fast of --before, 2 ranks": (1.15, 1.05, 1.05),
     "KiB that a step allocates, 1 rank": (4, None, None),
 }
+# The same of networks for images, of which not all figures of the other are taken.
+_IMAGE_GOALS: dict[str, tuple[float | None, ...]] = {
+    "images/s, 2 ranks / 1": (1.8, 1.8, None),
+    "images/s over PyTorch, 1 rank": (1.1, 0.85, None),
+    "images/s over PyTorch DDP, 2 ranks": (1.8, 1.3, None),
+    "images/s, reproducible / fast, 1 rank": (0.95, 0.95, None),
+    "images/s, reproducible / fast, 2 ranks": (0.95, 0.95, None),
+    "KiB that a step allocates, 1 rank": (16, 16, None),
+}
 _BATCHES = (64, 256, 1024)
 
 Job = Callable[..., dict[str, float]]
@@ -48,14 +58,19 @@ Measured = dict[tuple[str, int], dict[str, float]]
 
 
 def numpy_job(
-    ranks: int, sums: str = "auto", threads: int = 1, reproducible: bool = False, exchange: str = "gradients"
+    ranks: int,
+    sums: str = "auto",
+    threads: int = 1,
+    reproducible: bool = False,
+    exchange: str = "gradients",
+    network: str = "mlp",
 ) -> Job:
     """A function that measures this package."""
 
     def run(data: str, batch: int, seconds: float) -> dict[str, float]:
         command = [sys.executable, "-m", "launch", "run", "-n", str(ranks), "--threads", str(threads)]
         options = ["--data", data, "--batch-size", str(batch), "--seconds", str(seconds), "--comm", sums]
-        options += ["--exchange", exchange, *(["--reproducible"] if reproducible else [])]
+        options += ["--exchange", exchange, "--network", network, *(["--reproducible"] if reproducible else [])]
         return _result([*command, "-m", "benchmarks.step", *options], {})
 
     return run
@@ -83,13 +98,14 @@ def half_a_batch(job: Job, at_once: int) -> Job:
     return run
 
 
-def torch_job(ranks: int) -> Job:
-    """A function that measures PyTorch."""
+def torch_job(ranks: int, network: str = "mlp", channels_last: bool = False) -> Job:
+    """A function that measures PyTorch. channels_last: its memory layout of images."""
 
     def run(data: str, batch: int, seconds: float) -> dict[str, float]:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
-        options = ["--data", data, "--batch-size", str(batch), "--seconds", str(seconds)]
+        options = ["--data", data, "--batch-size", str(batch), "--seconds", str(seconds), "--network", network]
+        options += ["--channels-last"] if channels_last else []
         command = [sys.executable, "-m", "benchmarks.torch_ddp", *options]
         settings = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         with contextlib.ExitStack() as others:
@@ -160,6 +176,11 @@ def ratios(measured: Measured, batch: int) -> dict[str, float | None]:
     def of(who: str, part: str) -> float | None:
         return measured.get((who, batch), {}).get(part)
 
+    def pytorch(who: str) -> float | None:
+        """The faster of its two memory layouts of images."""
+        steps = [step for layout in ("", ", channels last") if (step := of(f"{who}{layout}", "step"))]
+        return min(steps, default=None)
+
     def ratio(a: float | None, b: float | None, times: int = 1) -> float | None:
         return times * a / b if a and b else None
 
@@ -168,8 +189,8 @@ def ratios(measured: Measured, batch: int) -> dict[str, float | None]:
         ratio(of("1 rank", "step"), of("2 ranks", "step")),
         ratio(of("half the batch, 1 rank", "step"), of("half the batch, 1 rank, two at once", "step"), times=2),
         ratio(of("2 ranks", "step"), of("4 ranks", "step")),
-        ratio(of("PyTorch, 1 rank", "step"), of("1 rank", "step")),
-        ratio(of("PyTorch DDP, 2 ranks", "step"), of("2 ranks", "step")),
+        ratio(pytorch("PyTorch, 1 rank"), of("1 rank", "step")),
+        ratio(pytorch("PyTorch DDP, 2 ranks"), of("2 ranks", "step")),
         ratio(of("2 ranks, Allreduce", "sum_and_update"), of("2 ranks", "sum_and_update")),
         ratio(of("1 rank, reproducible", "fast_step"), of("1 rank, reproducible", "step")),
         ratio(of("2 ranks, reproducible", "fast_step"), of("2 ranks, reproducible", "step")),
@@ -183,6 +204,7 @@ def ratios(measured: Measured, batch: int) -> dict[str, float | None]:
 
 @click.command()
 @click.option("--data", default="digits", show_default=True)
+@click.option("--network", type=click.Choice(["mlp", "small-cnn", "cnn"]), default="mlp", show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Interleaved; medians count.")
 @click.option("--seconds", default=2.0, show_default=True, help="For each measurement.")
 @click.option("--batches", default=",".join(map(str, _BATCHES)), show_default=True)
@@ -192,26 +214,38 @@ def ratios(measured: Measured, batch: int) -> dict[str, float | None]:
     help="Compare with another version of this package, checked out there.",
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures there.")
-def main(data: str, rounds: int, seconds: float, batches: str, before: Path | None, json_file: Path | None) -> None:
+def main(
+    data: str,
+    network: str,
+    rounds: int,
+    seconds: float,
+    batches: str,
+    before: Path | None,
+    json_file: Path | None,
+) -> None:
     """Measure this package and PyTorch DDP in turn, and print Markdown tables of images/s and of ratios."""
-    jobs: dict[str, Job] = {
-        "1 rank": numpy_job(1),
-        "1 rank, 2 BLAS threads": numpy_job(1, threads=2),
-        "2 ranks": numpy_job(2),
-        "2 ranks, Allreduce": numpy_job(2, sums="allreduce"),
-        "4 ranks": numpy_job(4),
-        "1 rank, reproducible": numpy_job(1, reproducible=True, exchange="auto"),
-        "2 ranks, reproducible": numpy_job(2, reproducible=True, exchange="auto"),
-        "4 ranks, reproducible": numpy_job(4, reproducible=True, exchange="auto"),
-        "half the batch, 1 rank": half_a_batch(numpy_job(1), at_once=1),
-        "half the batch, 1 rank, two at once": half_a_batch(numpy_job(1), at_once=2),
-    }
+    goals = _GOALS if network == "mlp" else _IMAGE_GOALS
+    jobs: dict[str, Job] = image_jobs(network)
+    if network == "mlp":
+        jobs = {
+            "1 rank": numpy_job(1),
+            "1 rank, 2 BLAS threads": numpy_job(1, threads=2),
+            "2 ranks": numpy_job(2),
+            "2 ranks, Allreduce": numpy_job(2, sums="allreduce"),
+            "4 ranks": numpy_job(4),
+            "1 rank, reproducible": numpy_job(1, reproducible=True, exchange="auto"),
+            "2 ranks, reproducible": numpy_job(2, reproducible=True, exchange="auto"),
+            "4 ranks, reproducible": numpy_job(4, reproducible=True, exchange="auto"),
+            "half the batch, 1 rank": half_a_batch(numpy_job(1), at_once=1),
+            "half the batch, 1 rank, two at once": half_a_batch(numpy_job(1), at_once=2),
+            "PyTorch, 1 rank": torch_job(1),
+            "PyTorch DDP, 2 ranks": torch_job(2),
+        }
     if before is not None:
         data = str(Path(data).resolve()) if Path(data).exists() else data
         jobs |= {"1 rank, before": job_before(1, before), "2 ranks, before": job_before(2, before)}
-    if importlib.util.find_spec("torch"):
-        jobs |= {"PyTorch, 1 rank": torch_job(1), "PyTorch DDP, 2 ranks": torch_job(2)}
-    else:
+    if not importlib.util.find_spec("torch"):
+        jobs = {who: job for who, job in jobs.items() if not who.startswith("PyTorch")}
         click.echo("torch is not installed (pip install 'ddp_numpy[bench]'): measuring the rest.\n")
     sizes = [int(size) for size in batches.split(",")]
     found: dict[tuple[str, int], list[dict[str, float]]] = {}
@@ -226,10 +260,12 @@ def main(data: str, rounds: int, seconds: float, batches: str, before: Path | No
     speeds = [[who, *(f"{batch / measured[who, batch]['step']:,.0f}" for batch in sizes)] for who in whole]
     _print_table(["images/s", *map(str, sizes)], speeds)
     cells = {batch: ratios(measured, batch) for batch in sizes}
-    rows = [[name, *(_cell(cells[batch][name], name, batch) for batch in sizes)] for name in _GOALS]
+    rows = [[name, *(_cell(cells[batch][name], goals[name], batch) for batch in sizes)] for name in goals]
     _print_table(["ratio", *map(str, sizes)], rows)
-    loading = loading_figures(data, rounds)
-    _print_table(["the data", "figure"], [[name, f"{value:.2f}"] for name, value in loading.items()])
+    loading: dict[str, float] = {}
+    if network == "mlp":
+        loading = loading_figures(data, rounds)
+        _print_table(["the data", "figure"], [[name, f"{value:.2f}"] for name, value in loading.items()])
     spread = statistics.median(max(r["step"] for r in runs) / min(r["step"] for r in runs) for runs in found.values())
     click.echo(f"Medians of {rounds} interleaved rounds; slowest / fastest round: {spread:.2f} (median).")
     if json_file is not None:
@@ -237,8 +273,22 @@ def main(data: str, rounds: int, seconds: float, batches: str, before: Path | No
         json_file.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def _cell(value: float | None, name: str, batch: int) -> str:
-    goal = dict(zip(_BATCHES, _GOALS[name], strict=True)).get(batch)
+def image_jobs(network: str) -> dict[str, Job]:
+    """What is measured of a network for images."""
+    jobs: dict[str, Job] = {}
+    for ranks, who in ((1, "1 rank"), (2, "2 ranks")):
+        peer = "PyTorch" if ranks == 1 else "PyTorch DDP"
+        jobs |= {
+            who: numpy_job(ranks, network=network),
+            f"{who}, reproducible": numpy_job(ranks, reproducible=True, exchange="auto", network=network),
+            f"{peer}, {who}": torch_job(ranks, network),
+            f"{peer}, {who}, channels last": torch_job(ranks, network, channels_last=True),
+        }
+    return jobs
+
+
+def _cell(value: float | None, goals: tuple[float | None, ...], batch: int) -> str:
+    goal = dict(zip(_BATCHES, goals, strict=True)).get(batch)
     return "–" if value is None else f"{value:.2f}" + (f" (goal {goal:g})" if goal else "")
 
 

@@ -13,29 +13,42 @@ from collections.abc import Callable, Iterator
 import click
 import numpy as np
 
-from ddp_numpy import SGD, Dense, ReLU, Sequential, Trainer, load_data, world
+from ddp_numpy import SGD, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sequential, Trainer, load_data, world
 from ddp_numpy.comm import Communicator
 from ddp_numpy.comm.world import Sums
 from ddp_numpy.data import Dataset, Reader, batches, epoch_order
 from ddp_numpy.exchange import choose_exchange
 from ddp_numpy.exchange.choice import Name
-from ddp_numpy.nn import Array
+from ddp_numpy.nn import Array, Layer
+from ddp_numpy.nn.presets import cnn, mlp
 
 _BLOCK = 40  # this many calls are timed together
+NETWORKS: dict[str, Callable[[int], list[Layer]]] = {
+    "mlp": mlp,
+    "small-cnn": lambda classes: [
+        *(Reshape((28, 28, 1)), Conv2D(16), ReLU(), MaxPool2D(), Conv2D(32), ReLU(), MaxPool2D()),
+        *(Flatten(), Dense(64), ReLU(), Dense(classes)),
+    ],
+    "cnn": lambda classes: cnn(classes, (28, 28, 1)),
+}
+"""By name, from the number of classes to layers. benchmarks.torch_ddp has the same."""
 
 
 @click.command()
 @click.option("--data", default="digits")
+@click.option("--network", type=click.Choice(list(NETWORKS)), default="mlp")
 @click.option("--batch-size", type=int, default=64)
 @click.option("--comm", "sums", type=click.Choice(["auto", "node-shared", "allreduce"]), default="auto")
 @click.option("--exchange", type=click.Choice(["auto", "gradients", "factors", "slices"]), default="gradients")
 @click.option("--reproducible", is_flag=True)
 @click.option("--seconds", type=float, default=2.0, help="How long to measure.")
-def main(data: str, batch_size: int, sums: Sums, exchange: Name, reproducible: bool, seconds: float) -> None:
-    """Train the default network on whole batches and print medians, in seconds per step."""
+def main(
+    data: str, network: str, batch_size: int, sums: Sums, exchange: Name, reproducible: bool, seconds: float
+) -> None:
+    """Train a network on whole batches and print medians, in seconds per step."""
     comm = world(sums)
     train, _ = load_data(data, comm)
-    trainer, step = trainer_and_step(train, comm, batch_size, exchange, reproducible)
+    trainer, step = trainer_and_step(train, comm, batch_size, exchange, reproducible, network)
     plain = exchange == "gradients" and not reproducible
 
     def sum_and_update() -> None:
@@ -49,17 +62,18 @@ def main(data: str, batch_size: int, sums: Sums, exchange: Name, reproducible: b
         parts["sum_and_update"] = sum_and_update
         parts["products"] = lambda: matrix_products(trainer.model, batch_size // comm.size)
     else:
-        _, parts["fast_step"] = trainer_and_step(train, comm, batch_size, "gradients", reproducible=False)
+        _, parts["fast_step"] = trainer_and_step(train, comm, batch_size, "gradients", False, network)
     for part in parts.values():
         part()
+    calls = _BLOCK if network == "mlp" else 2
     times: dict[str, list[float]] = {name: [] for name in parts}
     end = time.perf_counter() + seconds
     while comm.broadcast(time.perf_counter() < end):  # all ranks stop after the same block
         for name, part in parts.items():
             start = time.perf_counter()
-            for _ in range(_BLOCK):
+            for _ in range(calls):
                 part()
-            times[name].append((time.perf_counter() - start) / _BLOCK)
+            times[name].append((time.perf_counter() - start) / calls)
     medians = {name: statistics.median(values) for name, values in times.items()}
     allocated = allocated_by(step)
     if comm.rank == 0:
@@ -67,10 +81,10 @@ def main(data: str, batch_size: int, sums: Sums, exchange: Name, reproducible: b
 
 
 def trainer_and_step(
-    train: Dataset, comm: Communicator, batch_size: int, name: Name, reproducible: bool
+    train: Dataset, comm: Communicator, batch_size: int, name: Name, reproducible: bool, network: str = "mlp"
 ) -> tuple[Trainer, Callable[[], None]]:
-    """A trainer of the default network, and a function that makes its next step on a whole batch."""
-    model = Sequential(Dense(128), ReLU(), Dense(64), ReLU(), Dense(train.classes))
+    """A trainer of a network, and a function that makes its next step on a whole batch."""
+    model = Sequential(*NETWORKS[network](train.classes))
     exchange = choose_exchange(name, comm, batch_size, reproducible=reproducible)
     trainer = Trainer(model, SGD(0.01), comm, batch_size=batch_size, exchange=exchange)
     trainer.prepare(train)
@@ -99,7 +113,7 @@ def whole_batches(rows: int, batch_size: int) -> Iterator[Array]:
 
 
 def matrix_products(model: Sequential, rows: int) -> None:
-    """Repeat only the matrix products of a fast step of so many rows, with the same shapes and arrays."""
+    """Repeat only the dense layers' products of a fast step of so many rows, with the same shapes and arrays."""
     while rows > 0:
         for number, layer in enumerate(model.layers):
             if isinstance(layer, Dense):

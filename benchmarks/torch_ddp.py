@@ -24,9 +24,11 @@ _BLOCK = 40
 
 @click.command()
 @click.option("--data", default="digits")
+@click.option("--network", type=click.Choice(["mlp", "small-cnn", "cnn"]), default="mlp")
+@click.option("--channels-last", is_flag=True, help="The memory layout of images.")
 @click.option("--batch-size", type=int, default=64)
 @click.option("--seconds", type=float, default=2.0)
-def main(data: str, batch_size: int, seconds: float) -> None:
+def main(data: str, network: str, channels_last: bool, batch_size: int, seconds: float) -> None:
     """Train on whole batches and print the median seconds per step, including the gathering of rows."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -35,8 +37,12 @@ def main(data: str, batch_size: int, seconds: float) -> None:
     # Scaled before training, as users of PyTorch do. This is the fastest way for PyTorch.
     X = torch.from_numpy(train.features.astype(np.float32) / train.divisor)
     y = torch.from_numpy(train.labels)
-    layers = (nn.Linear(X.shape[1], 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, train.classes))
-    model: nn.Module = nn.Sequential(*layers)
+    model: nn.Module = nn.Sequential(*layers(network, X.shape[1], train.classes))
+    if network != "mlp":
+        X = X.reshape(-1, 1, 28, 28)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    X, model = X.contiguous(memory_format=layout), model.to(memory_format=layout)  # type: ignore[call-overload]
+    calls = _BLOCK if network == "mlp" else 2
     if size > 1:
         dist.init_process_group("gloo")
         model = DistributedDataParallel(model)
@@ -50,16 +56,16 @@ def main(data: str, batch_size: int, seconds: float) -> None:
         loss_of(model(X[mine]), y[mine]).backward()
         optimizer.step()
 
-    for _ in range(_BLOCK):
+    for _ in range(calls):
         step()
     blocks = torch.tensor([0])
     times: list[float] = []
     while not blocks.item():
         start = time.perf_counter()
-        for _ in range(_BLOCK):
+        for _ in range(calls):
             step()
-        times.append((time.perf_counter() - start) / _BLOCK)
-        blocks[0] = int(sum(times) * _BLOCK > seconds)
+        times.append((time.perf_counter() - start) / calls)
+        blocks[0] = int(sum(times) * calls > seconds)
         if size > 1:
             dist.broadcast(blocks, 0)  # all ranks stop after the same block
     if rank == 0:
@@ -69,6 +75,21 @@ def main(data: str, batch_size: int, seconds: float) -> None:
     # os._exit skips Python's clean-up: during it gloo's threads may still release a tensor, which aborts about 1
     # process in 100.
     os._exit(0)
+
+
+def layers(network: str, features: int, classes: int) -> list[nn.Module]:
+    """The layers of benchmarks.step's network of this name."""
+    if network == "mlp":
+        return [nn.Linear(features, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, classes)]
+    found: list[nn.Module] = []
+    channels = 1
+    for filters in (16, 32):
+        for _ in range(2 if network == "cnn" else 1):
+            found += [nn.Conv2d(channels, filters, 3, padding=1), nn.ReLU()]
+            channels = filters
+        found.append(nn.MaxPool2d(2))
+    width = 128 if network == "cnn" else 64
+    return [*found, nn.Flatten(), nn.Linear(32 * 7 * 7, width), nn.ReLU(), nn.Linear(width, classes)]
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ _IS_COMMAND = sys.argv[:1] == ["-m"] and " -m ddp_numpy." in " ".join(sys.orig_a
 if _IS_COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from ddp_numpy.base.threads import default_to_one_thread
+from ddp_numpy.base.blas import choose_kernel, default_to_one_thread
 
-default_to_one_thread()  # before anything below loads NumPy
+choose_kernel()  # before anything below loads NumPy
+default_to_one_thread()
 
 from ddp_numpy.base.errors import DivergedError, InputError, Interrupted, JobError, ReplicaError
 from ddp_numpy.comm import Communicator, SingleProcess, world

@@ -91,7 +91,9 @@ def make_layers(model: Model, data: Dataset, comm: Communicator) -> list[Layer]:
             return make(data.classes, image_shape(data.features.shape[1]), model.dropout)
     if model.model_file is None:
         return mlp(data.classes, model.hidden, model.dropout)
-    return _built_by(comm.broadcast(code), model.model_file, data)
+    code = comm.broadcast(code)
+    with comm.together():
+        return _built_by(code, model.model_file, data)
 
 
 def _read_code(path: Path) -> str:

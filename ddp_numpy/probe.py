@@ -14,9 +14,9 @@ import click
 import numpy as np
 
 import ddp_numpy
+from ddp_numpy.base.blas import blas
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import open_regular
-from ddp_numpy.base.threads import blas
 from ddp_numpy.cli import run
 from ddp_numpy.comm import Communicator, SummedVector
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import ddp_numpy
-from ddp_numpy.base.threads import describe_blas
+from ddp_numpy.base.blas import describe_blas
 from ddp_numpy.cli import run, training_options, training_settings
 from ddp_numpy.comm import Communicator, is_launched, is_reporter, world
 from ddp_numpy.data import Dataset, load_data

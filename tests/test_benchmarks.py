@@ -24,6 +24,14 @@ def test_peers(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "peers.json").read_text())["2 ranks, batch 64"][0]["step"] > 0
 
 
+@pytest.mark.slow
+def test_peers_of_a_network_for_images() -> None:
+    options = ("--network", "small-cnn", "--rounds", "1", "--seconds", "0.05", "--batches", "64")
+    job = run_job(None, "-m", "benchmarks.peers", *options, cwd=CHECKOUT, timeout=120)
+    assert job.status == 0, job.err
+    assert re.search(r"^\| images/s, 2 ranks / 1 \| \d+\.\d\d \(goal 1\.8\) \|$", job.out, re.MULTILINE)
+
+
 def test_results(tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", *classified_rows(60))
     options = ("--data", tmp_path / "t.csv", "--ranks", "1,2", "--seeds", "1-2")

@@ -65,6 +65,14 @@ def test_params_in_the_other_order_of_bytes_are_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(swapped.predict(X), expected.predict(X))
 
 
+def nested(depth: int) -> dict[str, Any]:
+    """The description of a layer within so many others."""
+    found: dict[str, Any] = {"type": "ReLU"}
+    for _ in range(depth):
+        found = {"type": "Residual", "layers": [found]}
+    return found
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -93,6 +101,16 @@ def test_params_in_the_other_order_of_bytes_are_read(tmp_path: Path) -> None:
         ({"layers": [{"type": "Dense", "outputs": "3"}]}, "Dense: outputs is '3', and must be a whole number"),
         ({"layers": [{"type": "Dense", "outputs": [3]}]}, "Dense: outputs is a list"),
         ({"layers": [{"type": ["Dense"]}]}, "model.layers[0].type is a list, and must be text"),
+        ({"layers": [nested(17)]}, "a layer within layer 1: layers stand within layers more than 16 deep"),
+        ({"layers": [nested(250)]}, "deep"),
+        ({"layers": [{"type": "Residual"}]}, "Residual has no layers"),
+        ({"layers": [{"type": "Residual", "layers": 3}]}, "Residual.layers is 3, and must be a list"),
+        ({"layers": [{"type": "Residual", "layers": ["ReLU"]}]}, "a layer within layer 1 is 'ReLU'"),
+        ({"layers": [{"type": "Residual", "layers": [{"type": "eval"}]}]}, "a layer within layer 1 is of the class"),
+        ({"layers": [{"type": "Residual", "layers": [{"type": "Dense", "outputs": 4}]}]}, "can't be added"),
+        ({"layers": [{"type": "Reshape", "shape": [10**9, 10**9]}]}, "layer 1 (Reshape) can't make rows"),
+        ({"layers": [{"type": "Conv2D", "filters": 3}]}, "layer 1 (Conv2D)"),
+        ({"layers": [{"type": "Dropout", "rate": 1}]}, "Dropout: rate is 1, and must be a number from 0 to 0.99"),
         ({"format": 1}, "model.format is 1, and must be text"),
         ({"owner": "x"}, "model has a member 'owner', which does not belong there"),
     ],

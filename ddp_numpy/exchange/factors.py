@@ -23,9 +23,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ddp_numpy.base.blas import blas
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.memory import memory_for
-from ddp_numpy.base.threads import blas
 from ddp_numpy.comm import Communicator, in_cache_lines
 from ddp_numpy.data import Reader
 from ddp_numpy.exchange.division import MOST_BLOCKS, Round, blocks, merged

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ddp_numpy.base.threads import blas
+from ddp_numpy.base.blas import blas
 from ddp_numpy.comm import Communicator
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import tomli_w
 
+from ddp_numpy.base.blas import blas
 from ddp_numpy.base.errors import DivergedError, InputError, Interrupted
 from ddp_numpy.base.files import atomic_write, open_regular, remove_temporaries
 from ddp_numpy.base.lock import FolderLock
-from ddp_numpy.base.threads import blas
 from ddp_numpy.nn import Sequential
 from ddp_numpy.runs.marker import CHECKPOINTS, CONFIG, METRICS, MODEL, Run, written_to
 from ddp_numpy.runs.model_file import write_model

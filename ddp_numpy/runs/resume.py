@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ddp_numpy.base.blas import blas
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import open_regular
 from ddp_numpy.base.messages import one_line
-from ddp_numpy.base.threads import blas
 from ddp_numpy.data import Dataset
 from ddp_numpy.nn import Array, Sequential
 from ddp_numpy.runs.marker import CHECKPOINTS, CONFIG, Run, is_empty, read_run, refuse_links, written_to

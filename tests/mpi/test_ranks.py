@@ -14,7 +14,7 @@ from several import train_several
 from tables import classified_rows, write_csv
 
 from ddp_numpy import load_model
-from ddp_numpy.base.threads import describe_blas
+from ddp_numpy.base.blas import describe_blas
 
 HERE = Path(__file__).parent
 # 560 rows: 451 to train, which leaves a last batch of 3 rows for batches of 64 and of 7; 112 - 3 to validate.

@@ -116,7 +116,7 @@ def test_collectives(tmp_path: Path) -> None:
 
 
 def test_blas_has_one_thread_unless_the_user_says_otherwise(tmp_path: Path) -> None:
-    show = "from ddp_numpy.base.threads import describe_blas; print(describe_blas())"
+    show = "from ddp_numpy.base.blas import describe_blas; print(describe_blas())"
     for code, env, threads in (
         (show, {}, "1 thread a rank"),
         (f"import numpy, ddp_numpy; {show}", {}, "1 thread a rank"),
