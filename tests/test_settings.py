@@ -216,5 +216,7 @@ def test_names_of_folders_need_not_be_text() -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(InputError, match="unknown key 'batch'; the keys are accumulate, augment-elastic, augment-erase"):
+    with pytest.raises(
+        InputError, match="unknown key 'batch'; the keys are accumulate, augment-elastic, augment-erase"
+    ):
         Settings.of({"batch": 64})
