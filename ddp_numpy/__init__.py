@@ -20,6 +20,7 @@ from ddp_numpy.data import Dataset, load_data
 from ddp_numpy.exchange import FactorExchange, FloatExchange, GridExchange
 from ddp_numpy.nn import (
     GELU,
+    Augment,
     AvgPool2D,
     BatchNorm,
     Context,
@@ -57,6 +58,7 @@ __version__ = "0.1.0"
 __all__ = [
     "GELU",
     "SGD",
+    "Augment",
     "AvgPool2D",
     "BatchNorm",
     "Communicator",

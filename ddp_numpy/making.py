@@ -9,7 +9,7 @@ from ddp_numpy.base.errors import InputError
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import Dataset
 from ddp_numpy.exchange import choose_exchange
-from ddp_numpy.nn import Layer, Sequential
+from ddp_numpy.nn import Augment, Flatten, Layer, Reshape, Sequential
 from ddp_numpy.nn.presets import IMAGE_PRESETS, image_shape, mlp
 from ddp_numpy.optim import LAMB, LARS, SGD, Adam, AdamW, Group, Optimizer, RMSprop, is_no_weight
 from ddp_numpy.optim.schedules import (
@@ -22,7 +22,7 @@ from ddp_numpy.optim.schedules import (
     Step,
     WarmUp,
 )
-from ddp_numpy.settings import HYPERPARAMETERS, Model, Settings, Training
+from ddp_numpy.settings import AUGMENTATION, HYPERPARAMETERS, Model, Settings, Training
 from ddp_numpy.training.average import MovingAverage
 from ddp_numpy.training.patience import EarlyStopping, ReduceOnPlateau
 from ddp_numpy.training.replicas import ReplicaCheck
@@ -83,17 +83,39 @@ def make_layers(model: Model, data: Dataset, comm: Communicator) -> list[Layer]:
     """The layers of the network for these rows. Collective. Raises InputError for rows that it can't take."""
     code = ""
     with comm.together():
-        if model.model_file is not None:
-            if comm.rank == 0:
-                code = _read_code(model.model_file)
-        elif model.model != "mlp":
-            make = IMAGE_PRESETS[model.model]
-            return make(data.classes, image_shape(data.features.shape[1]), model.dropout)
-    if model.model_file is None:
-        return mlp(data.classes, model.hidden, model.dropout)
+        if model.model_file is None:
+            return _named(model, data)
+        if changed := _augmentation(model):
+            raise InputError(f"{_flag(min(changed))}: put Augment into the layers of --model-file {model.model_file}")
+        if comm.rank == 0:
+            code = _read_code(model.model_file)
     code = comm.broadcast(code)
     with comm.together():
         return _built_by(code, model.model_file, data)
+
+
+def _named(model: Model, data: Dataset) -> list[Layer]:
+    """The layers of --model, and in front of all but the one that makes images of rows, what changes images."""
+    augment = [_augment(model)] if _augmentation(model) else []
+    if model.model == "mlp":
+        layers = mlp(data.classes, model.hidden, model.dropout)
+        if not augment:
+            return layers
+        image = image_shape(data.features.shape[1], "leave the options of augmentation out")
+        return [Reshape(image), *augment, Flatten(), *layers]
+    make = IMAGE_PRESETS[model.model]
+    reshape, *layers = make(data.classes, image_shape(data.features.shape[1]), model.dropout)
+    return [reshape, *augment, *layers]
+
+
+def _augmentation(model: Model) -> list[str]:
+    """The options of augmentation that are given another value than 0."""
+    return [name for name in AUGMENTATION if getattr(model, name)]
+
+
+def _augment(model: Model) -> Augment:
+    values = {name: getattr(model, name) for name in (*AUGMENTATION, "augment_smoothness")}
+    return Augment(**{name.removeprefix("augment_"): value for name, value in values.items()})
 
 
 def _read_code(path: Path) -> str:

@@ -79,6 +79,31 @@ class Model(Group):
     dropout: float = option(
         0.0, Real(0, 0.99), "Share of numbers that dropout takes away behind hidden dense layers."
     )  # fmt: skip
+    augment_shift: float = option(
+        0.0, Real(0, 10_000), metavar="PIXELS", help="In training, move images by up to so many pixels along each axis."
+    )  # fmt: skip
+    augment_rotation: float = option(
+        0.0, Real(0, 180), metavar="DEGREES", help="In training, turn images by up to so many degrees either way."
+    )  # fmt: skip
+    augment_scale: float = option(
+        0.0, Real(0, 0.9), metavar="SHARE", help="In training, make images larger or smaller by up to this share."
+    )  # fmt: skip
+    augment_shear: float = option(
+        0.0, Real(0, 10), metavar="SHARE",
+        help="In training, slant images: move each row against the next by up to so many pixels; 0.2 is 11 degrees.",
+    )  # fmt: skip
+    augment_elastic: float = option(
+        0.0, Real(0, 10_000), metavar="PIXELS",
+        help="In training, bend images: by so many pixels in each direction, as a root mean square.",
+    )  # fmt: skip
+    augment_smoothness: float = option(
+        4.0, Real(0.1, 10_000), metavar="PIXELS",
+        help="Of --augment-elastic: the deviation of the Gaussian by which the displacements are smoothed.",
+    )  # fmt: skip
+    augment_erase: float = option(
+        0.0, Real(0, 1), metavar="SHARE",
+        help="In training, erase a rectangle of this share of the images, of 0.02 to 0.2 of the image.",
+    )  # fmt: skip
     dtype: Literal["float32", "float64"] = option(
         "float32", click.Choice(["float32", "float64"]), "Of weights and arithmetic."
     )  # fmt: skip
@@ -337,6 +362,8 @@ class Settings:
 
 HYPERPARAMETERS = ("lr", "momentum", "beta1", "beta2", "decay", "epsilon", "trust", "weight_decay")
 """Fields of Training that an optimizer has by the same names, or does not have."""
+AUGMENTATION = tuple(f"augment_{name}" for name in ("shift", "rotation", "scale", "shear", "elastic", "erase"))
+"""Fields of Model that change images in training unless they are 0."""
 GROUPS: dict[str, Any] = {field.name: field.default_factory for field in dataclasses.fields(Settings)}
 """The groups' classes, by their names in Settings. The class's own name is the title in --help."""
 OPTIONS: dict[str, Option] = {option.name: option for kind in GROUPS.values() for option in kind.options()}

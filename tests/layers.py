@@ -8,6 +8,7 @@ import numpy as np
 
 from ddp_numpy import (
     GELU,
+    Augment,
     AvgPool2D,
     BatchNorm,
     Context,
@@ -61,6 +62,12 @@ LAYERS: dict[str, Entry] = {
     "MaxPool2D, overlapping": Entry(lambda: MaxPool2D(3, 2, "same"), IMAGE),
     "AvgPool2D": Entry(lambda: AvgPool2D(2, padding="same"), IMAGE),
     "GlobalAvgPool": Entry(GlobalAvgPool, IMAGE),
+    "Augment, nothing": Entry(Augment, IMAGE),
+    "Augment, shifted": Entry(lambda: Augment(shift=1.5), IMAGE),
+    "Augment, turned": Entry(lambda: Augment(shift=0.5, rotation=30, scale=0.2, shear=0.3), IMAGE),
+    "Augment, elastic": Entry(lambda: Augment(elastic=1, smoothness=1.5), IMAGE),
+    "Augment, erased": Entry(lambda: Augment(erase=0.5), IMAGE),
+    "Augment, everything": Entry(lambda: Augment(1, 20, 0.1, 0.1, 0.5, 2, 0.4), (6, 7, 1)),
     "Dropout": Entry(lambda: Dropout(0.4)),
     "Dropout, images": Entry(lambda: Dropout(0.2), IMAGE),
     "Reshape": Entry(lambda: Reshape((3, 1, 20)), IMAGE),

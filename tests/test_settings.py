@@ -74,7 +74,9 @@ def some_other(name: str) -> Any:
     }
     others |= {"label-column": "digit", "resume": "auto", "out": Path("a"), "valid-fraction": 0.3, "momentum": 0.5}
     others |= {"override": ("lr=0.5",), "optimizer": "adam"}
-    others |= dict.fromkeys(("beta1", "beta2", "decay", "weight-decay", "lr-factor"), 0.5)
+    others |= dict.fromkeys(("beta1", "beta2", "decay", "weight-decay", "lr-factor", "average"), 0.5)
+    others |= dict.fromkeys(("dropout", "label-smoothing", "augment-scale", "augment-erase"), 0.5)
+    others |= {"model": "cnn", "model-file": Path("/a.py")}
     others |= {"lr-scaling": "sqrt", "schedule": "cosine", "warm-up": (3, "steps"), "lr-every": (3, "epochs")}
     default = OPTIONS[name].default
     if name in others:
@@ -97,11 +99,13 @@ def test_what_a_change_means_for_a_resumed_run(name: str) -> None:
     result = {"hidden", "dtype", "batch-size", "lr", "momentum", "clip-norm", "seed"}
     result |= {"exchange", "reproducible", "micro-rows", "optimizer", "nesterov", "beta1", "beta2", "decay", "epsilon"}
     result |= {"trust", "weight-decay", "decay-all", "lr-scaling", "base-batch-size", "schedule", "warm-up", "power"}
-    result |= {"schedule-epochs", "final-lr", "lr-every", "lr-factor"}
+    result |= {"schedule-epochs", "final-lr", "lr-every", "lr-factor", "patience", "early-stopping", "min-delta"}
+    result |= {"model", "model-file", "dropout", "label-smoothing", "average", "accumulate"}
+    result |= {name for name in OPTIONS if name.startswith("augment-")}
     assert bool(other.changed(before)) == (name in result)
     assert all(change.startswith(f"--{name} was ") for change in other.changed(before))
     # What is not given comes from the run, but for what each start says anew.
-    anew = {"comm", "stall-timeout", "resume", "quiet", "out", "override"}
+    anew = {"comm", "stall-timeout", "resume", "quiet", "out", "override", "describe"}
     assert Settings().resuming(other.recorded(), set()) == (Settings() if name in anew else other)
     assert Settings().resuming(other.recorded(), {name}) == Settings()
 
@@ -124,8 +128,8 @@ def test_a_run_of_before_there_were_exchanges_goes_on_with_gradients() -> None:
 
 
 def test_an_option_that_only_the_runs_version_has_is_named() -> None:
-    before = Settings().recorded() | {"dropout": 0.5}
-    assert Settings().changed(before) == ["--dropout was 0.5, but this version has no such option"]
+    before = Settings().recorded() | {"zoneout": 0.5}
+    assert Settings().changed(before) == ["--zoneout was 0.5, but this version has no such option"]
 
 
 def overriding(*texts: str) -> Settings:
@@ -212,5 +216,7 @@ def test_names_of_folders_need_not_be_text() -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(InputError, match="unknown key 'batch'; the keys are base-batch-size, batch-size, beta1"):
+    with pytest.raises(
+        InputError, match="unknown key 'batch'; the keys are accumulate, augment-elastic, augment-erase"
+    ):
         Settings.of({"batch": 64})

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-Purpose = Literal["split", "init", "order", "dropout"]
+Purpose = Literal["split", "init", "order", "dropout", "augment"]
 # A purpose's position goes into its random numbers. A changed position would change every result that was published:
 # add new purposes at the end, never reorder.
 _PURPOSES: tuple[Purpose, ...] = get_args(Purpose)

@@ -1,6 +1,7 @@
 """The network: layers, loss and model in pure NumPy. Knows of no rank, file or terminal."""
 
 from ddp_numpy.nn.activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
+from ddp_numpy.nn.augment import Augment
 from ddp_numpy.nn.context import EVALUATION, Array, Context
 from ddp_numpy.nn.conv import Conv2D
 from ddp_numpy.nn.dropout import Dropout
@@ -13,8 +14,8 @@ from ddp_numpy.nn.regression import Huber, MeanSquaredError
 from ddp_numpy.nn.structure import Flatten, Reshape, Residual
 
 _LAYERS = (
-    *(AvgPool2D, BatchNorm, Conv2D, Dense, Dropout, Flatten, GELU, GlobalAvgPool, LayerNorm, LeakyReLU, MaxPool2D),
-    *(ReLU, Reshape, Residual, SiLU, Sigmoid, Tanh),
+    *(Augment, AvgPool2D, BatchNorm, Conv2D, Dense, Dropout, Flatten, GELU, GlobalAvgPool, LayerNorm, LeakyReLU),
+    *(MaxPool2D, ReLU, Reshape, Residual, SiLU, Sigmoid, Tanh),
 )
 LAYERS: dict[str, type[Layer]] = {layer.__name__: layer for layer in _LAYERS}
 """The layers that a model file may name."""
@@ -24,6 +25,7 @@ __all__ = [
     "GELU",
     "LAYERS",
     "Array",
+    "Augment",
     "AvgPool2D",
     "BatchNorm",
     "Context",

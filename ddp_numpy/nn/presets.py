@@ -80,17 +80,17 @@ IMAGE_PRESETS: dict[str, Callable[[int, Shape, float], list[Layer]]] = {
 """From the number of classes, the shape of an image (H, W, C) and a rate of dropout to layers."""
 
 
-def image_shape(numbers: int) -> Shape:
+def image_shape(numbers: int, otherwise: str = "take --model mlp") -> Shape:
     """The shape (H, W, C) of images of so many numbers a row: square ones, grey or with three numbers a pixel.
 
-    Raises InputError if they can't be that.
+    Raises InputError if they can't be that. otherwise: what to do then, for people.
     """
     for channels in (1, 3):
         side = math.isqrt(numbers // channels)
         if side * side * channels == numbers:
             return side, side, channels
     raise InputError(
-        f"rows of {numbers:,} numbers are no square images, grey or in three colours; take --model mlp, or write a "
+        f"rows of {numbers:,} numbers are no square images, grey or in three colours; {otherwise}, or write a "
         "--model-file that begins with Reshape((height, width, channels))"
     )
 
