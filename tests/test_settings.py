@@ -100,12 +100,12 @@ def test_what_a_change_means_for_a_resumed_run(name: str) -> None:
     result |= {"exchange", "reproducible", "micro-rows", "optimizer", "nesterov", "beta1", "beta2", "decay", "epsilon"}
     result |= {"trust", "weight-decay", "decay-all", "lr-scaling", "base-batch-size", "schedule", "warm-up", "power"}
     result |= {"schedule-epochs", "final-lr", "lr-every", "lr-factor", "patience", "early-stopping", "min-delta"}
-    result |= {"model", "model-file", "dropout", "label-smoothing", "average", "accumulate"}
+    result |= {"model", "dropout", "label-smoothing", "average", "accumulate"}
     result |= {name for name in OPTIONS if name.startswith("augment-")}
     assert bool(other.changed(before)) == (name in result)
     assert all(change.startswith(f"--{name} was ") for change in other.changed(before))
     # What is not given comes from the run, but for what each start says anew.
-    anew = {"comm", "stall-timeout", "resume", "quiet", "out", "override", "describe"}
+    anew = {"comm", "stall-timeout", "resume", "quiet", "out", "override", "describe", "model-file"}
     assert Settings().resuming(other.recorded(), set()) == (Settings() if name in anew else other)
     assert Settings().resuming(other.recorded(), {name}) == Settings()
 
