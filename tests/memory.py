@@ -1,8 +1,11 @@
-"""Limits the memory of this process, as `ulimit -v` does."""
+"""Limits the memory of this process, as `ulimit -v` does; and which NumPy takes little of it."""
 
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import numpy as np
+import pytest
 
 
 @contextmanager
@@ -16,3 +19,9 @@ def memory_left(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+frugal_numpy = pytest.mark.skipif(
+    np.lib.NumpyVersion(np.__version__) < "2.3.0", reason="NumPy 2.2 takes more memory for a moment"
+)
+"""Of tests that a warm step allocates little."""

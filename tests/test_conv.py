@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gradcheck import directional_error
+from memory import frugal_numpy
 
 from ddp_numpy import AvgPool2D, Conv2D, Dense, GlobalAvgPool, InputError, MaxPool2D, ReLU, Sequential
 from ddp_numpy.nn import Context, Layer
@@ -312,6 +313,7 @@ def test_other_memory_may_be_lent(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(lent_dX, dX)
 
 
+@frugal_numpy
 @pytest.mark.parametrize("shards", [(), (4,)])
 def test_a_warm_step_allocates_little(shards: tuple[int, ...], rng: np.random.Generator) -> None:
     layers = (

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gradcheck import directional_error
 from layers import LAYERS, Entry, built, names, training
+from memory import frugal_numpy
 from tables import classified_rows
 
 from benchmarks.step import allocated_by
@@ -192,6 +193,7 @@ def test_a_run_goes_on_from_any_step(entry: Entry, steps: int) -> None:
         np.testing.assert_array_equal(second.state()[name], array, err_msg=name)
 
 
+@frugal_numpy
 @every_layer
 def test_a_warm_step_allocates_little(entry: Entry, rng: np.random.Generator) -> None:
     model = built(entry)
