@@ -129,7 +129,7 @@ class Training(Group):
     base_batch_size: int = option(64, count(), "The batch size for which the learning rate is meant.")
     schedule: Literal["constant", "step", "exponential", "cosine", "polynomial", "one-cycle", "plateau"] = option(
         "constant", click.Choice(["constant", "step", "exponential", "cosine", "polynomial", "one-cycle", "plateau"]),
-        "How the learning rate changes from step to step; of plateau, if the validation loss does not become lower.",
+        "How the learning rate changes from step to step; plateau: if the validation loss no longer becomes lower.",
     )  # fmt: skip
     warm_up: tuple[int, Literal["steps", "epochs"]] = option(
         (0, "steps"), click.Tuple([Whole(0), click.Choice(["steps", "epochs"])]), metavar="N steps|epochs",
@@ -150,7 +150,7 @@ class Training(Group):
         shown_default="0.1",
     )  # fmt: skip
     patience: int | None = option(
-        None, count(), "After how many epochs in a row without a lower validation loss plateau does so.",
+        None, count(), "Of plateau: how many epochs in a row without a lower validation loss it waits for.",
         shown_default="5",
     )  # fmt: skip
     early_stopping: int | None = option(

@@ -15,9 +15,10 @@ from ddp_numpy.exchange.ordered_sum import partial_sums
 BLOCK_NUMBERS = 6_250
 """How many parameters a block has, about: few, so that any number of ranks has equal shares."""
 _TILE_UNITS = 12
-"""Borders of blocks lie between so many units: products take 4, 6 or 12 at a time, and those left over otherwise.
+"""A block begins at a multiple of so many units.
 
-Blocks of whole tiles have the bits of one product of all; borders elsewhere cost up to 12 % (LOG: borders of blocks).
+A product takes 4, 6 or 12 units at a time, and adds up those that are left over in another order. So blocks that begin
+elsewhere have other bits than one product of all of them, which is quicker (LOG: borders of blocks).
 """
 MOST_BLOCKS = 64
 """Of a layer."""
