@@ -25,7 +25,7 @@ def choose_exchange(
 
     auto, reproducible: factors or slices, by network and batch alone: see FactorExchange. auto, fast: gradients on a
     single host, where adding them in shared memory is quickest, and if each rank has more than 128 rows of a batch, as
-    then arithmetic takes most of the time; otherwise factors or slices, as FactorExchange finds by a trial.
+    then arithmetic takes most of the time; otherwise what FactorExchange finds by a trial.
     """
     if name == "auto" and not reproducible and (batch_size > _FEW_ROWS * comm.size or len(comm.hosts()) == 1):
         name = "gradients"

@@ -44,7 +44,7 @@ from ddp_numpy.exchange.ordered_sum import memory_for_sum
 from ddp_numpy.exchange.own_gradient import OwnChunks, SharedFactors
 from ddp_numpy.exchange.plans import Between, Plan, Plans, plan_rows
 from ddp_numpy.exchange.products import Block, run
-from ddp_numpy.exchange.protocol import Piece, read_rows
+from ddp_numpy.exchange.protocol import Exchange, Piece, read_rows
 from ddp_numpy.exchange.rest import Rest
 from ddp_numpy.exchange.tally import FloatTally, GridTally, Tally
 from ddp_numpy.exchange.trials import Trials
@@ -74,7 +74,8 @@ class FactorExchange:
         """reproducible: the same bits on any number of ranks. micro_rows: rows of a micro-shard then.
 
         parts: in how many pieces at least a rank takes its rows of a batch. between: what goes between nodes, "factors"
-        or "slices" of gradients; "auto": what is quicker in a short trial.
+        or "slices" of gradients; "auto": what is quicker in a short trial. If that is slices, and each
+        node has one rank, `prepare` returns the textbook's exchange, unless it has to be reproducible.
         """
         self.reproducible, self.micro_rows, self.between, self.parts = reproducible, micro_rows, between, parts
         self.tally = GridTally() if reproducible else FloatTally()
@@ -87,7 +88,7 @@ class FactorExchange:
         optimizer: Optimizer,
         batch_size: int,
         riders: int,
-    ) -> None:
+    ) -> Exchange:
         refuse_second_trainer(self, comm)
         self._comm, self._model = comm, model
         places = model.layer_slices()
@@ -100,7 +101,13 @@ class FactorExchange:
         self._take_memory(optimizer, cuts, loss, riders)
         self._rest = self._sum_rest([layer for layer in places if layer not in cuts], batch_size)
         self._trials = Trials(model, loss, by_shards=self._rest is not None)
-        self._divide(gathers=self._finds_to_gather(batch_size))
+        gathers = self._finds_to_gather(batch_size)
+        if self.found == "gradients":
+            textbook = FloatExchange(parts=self.parts)
+            textbook.found = self.found
+            return textbook.prepare(comm, model, loss, optimizer, batch_size, riders)
+        self._divide(gathers)
+        return self
 
     def _take_memory(
         self, optimizer: Optimizer, cuts: Mapping[Layer, Cut], loss: SoftmaxCrossEntropy, riders: int
@@ -174,7 +181,9 @@ class FactorExchange:
             return may_gather
         gathers = may_gather and odd is None and self._gathering_is_quicker(batch_size)
         if not self.reproducible:  # then other bits would come of the other way
-            self.found = "factors" if gathers else "slices"
+            # Where each node has one rank, its slice is the whole gradient, and the textbook adds it with fewer calls.
+            slices = "slices" if max(self._node.sizes) > 1 else "gradients"
+            self.found = "factors" if gathers else slices
         return gathers
 
     def _gathering_is_quicker(self, batch_size: int) -> bool:

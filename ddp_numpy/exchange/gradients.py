@@ -50,10 +50,11 @@ class GradientExchange(abc.ABC):
         optimizer: Optimizer,
         batch_size: int,
         riders: int,
-    ) -> None:
+    ) -> Exchange:
         refuse_second_trainer(self, comm)
         model.grads = self.prepare_layers(comm, model, model.layer_slices(), batch_size, riders)
         self.runs = [slice(0, model.params.size)]
+        return self
 
     @abc.abstractmethod
     def prepare_layers(

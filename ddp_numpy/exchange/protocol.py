@@ -63,11 +63,12 @@ class Exchange(Protocol):
         optimizer: Optimizer,
         batch_size: int,
         riders: int,
-    ) -> None:
+    ) -> "Exchange":
         """Make the memory for a model and its gradients, and let model, loss and optimizer use it. Collective.
 
-        The optimizer has been prepared for the model. riders: how many there are to be. Raises InputError at a second
-        call: an exchange has the memory of one trainer.
+        Returns the exchange to take: itself, or another that it found quicker. The optimizer has been prepared for the
+        model. riders: how many there are to be. Raises InputError at a second call: an exchange has the memory of one
+        trainer.
         """
         ...
 

@@ -154,25 +154,33 @@ def test_networks_of_all_layers_on_two_hosts_are_those_of_one_process(
 
 
 @pytest.mark.parametrize(
-    ("options", "exchange"),
+    ("ranks", "options", "exchange"),
     [
         (
+            2,
             ("--reproducible", "--batch-size", "16"),
             "(factors, gathered on|slices of gradients, summed between) 2 nodes; "
             "reproducible, in micro-shards of 16 rows",
         ),
         # Of larger batches, factors are much more bytes than this network's gradient.
-        (("--reproducible",), "slices of gradients, summed between 2 nodes; reproducible, in micro-shards of 16 rows"),
-        (("--exchange", "factors"), "factors, gathered on 2 nodes"),
-        (("--exchange", "slices"), "slices of gradients, summed between 2 nodes"),
-        (("--exchange", "gradients"), "gradients"),
-        ((), "(factors, gathered on|slices of gradients, summed between) 2 nodes"),
+        (
+            2,
+            ("--reproducible",),
+            "slices of gradients, summed between 2 nodes; reproducible, in micro-shards of 16 rows",
+        ),
+        (2, ("--exchange", "factors"), "factors, gathered on 2 nodes"),
+        (2, ("--exchange", "slices"), "slices of gradients, summed between 2 nodes"),
+        (2, ("--exchange", "gradients"), "gradients"),
+        (2, (), "(factors, gathered on|slices of gradients, summed between) 2 nodes"),
+        # With one rank a node, a slice is the whole gradient.
+        (1, (), "(factors, gathered on 2 ranks|gradients)"),
+        (1, ("--optimizer", "lars", "--batch-size", "200"), "gradients"),
     ],
 )
 def test_the_header_tells_what_is_exchanged(
-    options: tuple[str, ...], exchange: str, cluster: Cluster, folder: Path
+    ranks: int, options: tuple[str, ...], exchange: str, cluster: Cluster, folder: Path
 ) -> None:
-    hosts = ",".join(f"{host}:2" for host in cluster.hosts[:2])
+    hosts = ",".join(f"{host}:{ranks}" for host in cluster.hosts[:2])
     options = ("--data", "t.csv", "--epochs", "1", *options)
     job = launch(cluster, "run", "--hosts", hosts, *options, "--out", "run", cwd=folder)
     assert job.status == 0, job.err
@@ -184,4 +192,4 @@ def test_the_header_tells_what_is_exchanged(
 
 
 def exchange_of(header: str) -> str:
-    return "factors" if "exchange  factors" in header else "slices"
+    return re.search(r"  exchange  (\w+)", header)[1]  # type: ignore[index]
