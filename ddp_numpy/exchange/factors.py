@@ -25,11 +25,11 @@ import numpy as np
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.memory import memory_for
-from ddp_numpy.base.threads import blas
 from ddp_numpy.comm import Communicator, in_cache_lines
 from ddp_numpy.data import Reader
 from ddp_numpy.exchange.division import MOST_BLOCKS, Round, blocks, merged
 from ddp_numpy.exchange.factor_memory import FactorPiece, Shapes, cut_layers, factor_shapes
+from ddp_numpy.exchange.gathering import unlike_kernels
 from ddp_numpy.exchange.gradients import (
     FloatExchange,
     GradientExchange,
@@ -51,7 +51,7 @@ from ddp_numpy.exchange.trials import Trials
 from ddp_numpy.nn import Array, Cut, Layer, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import Optimizer
 
-_TRIALS = 5
+_TRIALS = 15
 
 
 class FactorExchange:
@@ -168,36 +168,39 @@ class FactorExchange:
         may_gather = self._rows.may_gather
         if len(self._node.sizes) == 1:
             return False
-        kernels = self._comm.broadcast(self._comm.gather(blas()[0])) or []
-        odd = next((rank for rank, kernel in enumerate(kernels) if kernel != kernels[0]), None)
+        unlike = unlike_kernels(self._comm)
         if self.between != "auto":
             with self._comm.together():
-                if may_gather and odd is not None:
-                    raise InputError(
-                        f"rank {odd} multiplies with {kernels[odd]}, rank 0 with {kernels[0]}: nodes that gather "
-                        "factors would come apart; give all the same kernel (OPENBLAS_CORETYPE), or use "
-                        "--exchange gradients"
-                    )
+                if may_gather and unlike:
+                    raise InputError(unlike)
             return may_gather
-        gathers = may_gather and odd is None and self._gathering_is_quicker(batch_size)
+        # Where each node has one rank, its slice is the whole gradient, and the textbook adds it up with fewer calls.
+        otherwise = "slices" if self.reproducible or max(self._node.sizes) > 1 else "gradients"
+        gathers = False
+        if may_gather and not unlike:
+            gathering, summing = (self._seconds_of(way, batch_size) for way in ("factors", otherwise))
+            gathers = self._comm.broadcast(gathering < summing)
         if not self.reproducible:  # then other bits would come of the other way
-            # Where each node has one rank, its slice is the whole gradient, and the textbook adds it with fewer calls.
-            slices = "slices" if max(self._node.sizes) > 1 else "gradients"
-            self.found = "factors" if gathers else slices
+            self.found = "factors" if gathers else otherwise
         return gathers
 
-    def _gathering_is_quicker(self, batch_size: int) -> bool:
-        """Try both ways with what is in memory. Collective."""
-        seconds: dict[bool, list[float]] = {}
-        for gathers in (True, False):
-            self._divide(gathers)
-            plan, seconds[gathers] = self._plans.of(batch_size, 0), []
-            for _ in range(_TRIALS):
-                self._comm.allreduce_(np.zeros(1))  # all begin together
-                start = time.perf_counter()
+    def _seconds_of(self, way: str, batch_size: int) -> float:
+        """How long an exchange of what is in memory takes at best, in one of the ways of `found`. Collective."""
+        self._divide(gathers=way == "factors")
+        plan = self._plans.of(batch_size, 0)
+        vector = np.zeros(self._model.params.size + len(self._riders), self._model.dtype)
+        seconds = []
+        for _ in range(_TRIALS):
+            self._comm.allreduce_(np.zeros(1))  # all begin together
+            start = time.perf_counter()
+            if way == "gradients":
+                self._add_chunks(plan.rounds[-1])
+                self._gradient.close(self._gradient.sum_of_ranks(plan.of_places).total())
+                self._comm.allreduce_(vector)
+            else:
                 self._exchange(plan)
-                seconds[gathers].append(time.perf_counter() - start)
-        return self._comm.broadcast(min(seconds[True]) < min(seconds[False]))
+            seconds.append(time.perf_counter() - start)
+        return min(seconds)
 
     def _divide(self, gathers: bool) -> None:
         """Give each rank of the node its blocks, and begin anew. gathers: each node makes the gradient of all rows."""

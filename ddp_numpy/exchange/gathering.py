@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ddp_numpy.comm import Node
+from ddp_numpy.base.threads import blas
+from ddp_numpy.comm import Communicator, Node
 from ddp_numpy.nn import Array
 
 Parts = Sequence[tuple[Array, Sequence[slice]]]
@@ -42,3 +43,15 @@ class Gathering:
             if number != node.index:
                 for rows, message in moves:
                     np.copyto(rows, message)
+
+
+def unlike_kernels(comm: Communicator) -> str | None:
+    """Why nodes can't make gradients of the same bits from the same factors, else None. Collective."""
+    kernels = comm.broadcast(comm.gather(blas()[0])) or []
+    rank = next((rank for rank, kernel in enumerate(kernels) if kernel != kernels[0]), None)
+    if rank is None:
+        return None
+    return (
+        f"rank {rank} multiplies with {kernels[rank]}, rank 0 with {kernels[0]}: nodes that gather factors would come "
+        "apart; give all the same kernel (OPENBLAS_CORETYPE), or use --exchange gradients"
+    )
