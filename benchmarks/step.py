@@ -26,7 +26,7 @@ _BLOCK = 40  # this many calls are timed together
 NETWORKS: dict[str, Callable[[int], list[Layer]]] = {
     "mlp": mlp,
     "small-cnn": lambda classes: [
-        *(Reshape((28, 28, 1)), Conv2D(16), ReLU(), MaxPool2D(), Conv2D(32), ReLU(), MaxPool2D()),
+        *(Reshape((28, 28, 1)), Conv2D(16), MaxPool2D(), ReLU(), Conv2D(32), MaxPool2D(), ReLU()),
         *(Flatten(), Dense(64), ReLU(), Dense(classes)),
     ],
     "cnn": lambda classes: cnn(classes, (28, 28, 1)),

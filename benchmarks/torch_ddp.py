@@ -85,10 +85,11 @@ def layers(network: str, features: int, classes: int) -> list[nn.Module]:
     found: list[nn.Module] = []
     channels = 1
     for filters in (16, 32):
-        for _ in range(2 if network == "cnn" else 1):
+        if network == "cnn":
             found += [nn.Conv2d(channels, filters, 3, padding=1), nn.ReLU()]
             channels = filters
-        found.append(nn.MaxPool2d(2))
+        found += [nn.Conv2d(channels, filters, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
+        channels = filters
     width = 128 if network == "cnn" else 64
     return [*found, nn.Flatten(), nn.Linear(32 * 7 * 7, width), nn.ReLU(), nn.Linear(width, classes)]
 

@@ -22,6 +22,7 @@ from ddp_numpy.nn.layers import MOST_NUMBERS, Layer, Shape
 from ddp_numpy.nn.windows import Padding, Pair, Windows, as_config, as_padding, as_pair, copy_runs, times, windows
 
 _PATCH_BYTES = 1024 * 1024  # as large as the second cache; LOG: convolutions
+_SMALL_PRODUCT = 1_000_000  # multiplications; up to here OpenBLAS takes kernels that copy nothing on newer CPUs
 _SHORT_RUN = 8  # numbers; shorter runs are gathered across windows
 
 Block = tuple[slice, slice]
@@ -119,8 +120,10 @@ class Conv2D(Layer):
     def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
         W_shape = self.parameter_shapes(input_shape)["W"]
         there, scratch = self._windows(input_shape), RowBuffer((), dtype)
-        self._X_patches = _Patches(there, input_shape[2], self.groups, scratch, dtype)
-        self._dY_patches = _Patches(there.reversed(), self.filters, self.groups, scratch, dtype, spread=self.stride)
+        self._X_patches = _Patches(there, input_shape[2], self.filters, self.groups, scratch, dtype)
+        self._dY_patches = _Patches(
+            there.reversed(), self.filters, input_shape[2], self.groups, scratch, dtype, spread=self.stride
+        )
         self.outputs = RowBuffer((*there.outputs, self.filters), dtype)
         self.input_gradients = RowBuffer(input_shape, dtype)
         self._bias = RowBuffer((self.filters,), dtype)  # b again and again, to be added to many pixels in one run
@@ -192,6 +195,7 @@ class _Patches:
         self,
         windows: Windows,
         channels: int,
+        filters: int,
         groups: int,
         scratch: RowBuffer,
         dtype: npt.DTypeLike,
@@ -207,6 +211,10 @@ class _Patches:
         self.lines = min(max(_PATCH_BYTES // line_bytes, 1), height)
         self._images = max(_PATCH_BYTES // (line_bytes * height), 1)
         self._transposed = channels * windows.kernel[1] < _SHORT_RUN
+        size = math.prod(windows.kernel) * channels
+        lines = [n for n in range(1, height + 1) if height % n == 0 and n * width * size * filters <= _SMALL_PRODUCT]
+        self._windows_of_part = max(lines, default=1) * width
+        self._parts = RowBuffer((size, filters), dtype)  # of a product of P^T, which are added
 
     def load(self, images: Array) -> None:
         """Take images (B, H, W, C), or shards of them. They must stay as they are while they are multiplied."""
@@ -238,7 +246,11 @@ class _Patches:
         """dY (b, h', W', F): the sums over a block's windows of their pixels times dY, of W's shape."""
         if self._groups == 1:
             P = self._gather(block)
-            np.matmul(P.T, dY.reshape(len(P), -1), out=out.reshape(P.shape[1], -1))
+            rows = self._windows_of_part if len(P) % self._windows_of_part == 0 else len(P)
+            parts = self._parts.rows(len(P) // rows)
+            P, dY = P.reshape(-1, rows, P.shape[1]), dY.reshape(-1, rows, dY.shape[-1])
+            np.matmul(P.transpose(0, 2, 1), dY, out=parts)
+            np.add.reduce(parts, axis=0, out=out.reshape(parts.shape[1:]))
         else:
             np.einsum("bhwijgm,bhwgn->ijgmn", self._in_groups(self._under(block)), self._in_groups(dY), out=out)
 

@@ -1,4 +1,8 @@
-"""Networks by name. Each takes rows of images, flat as files have them, but `mlp`, which takes any rows."""
+"""Networks by name. Each takes rows of images, flat as files have them, but `mlp`, which takes any rows.
+
+Where a ReLU and a max-pool meet, the pool comes first. The largest of some numbers stays the largest behind a ReLU, so
+both orders make the same network, and a quarter of the numbers go through the ReLU.
+"""
 
 import math
 from collections.abc import Callable
@@ -25,7 +29,7 @@ def cnn(classes: int, image: Shape, dropout: float = 0.0) -> list[Layer]:
     """Two stages of two 3x3 convolutions and a pool, then dense layers."""
     layers: list[Layer] = [Reshape(image)]
     for filters in (16, 32):
-        layers += [Conv2D(filters), ReLU(), Conv2D(filters), ReLU(), MaxPool2D()]
+        layers += [Conv2D(filters), ReLU(), Conv2D(filters), MaxPool2D(), ReLU()]
     return [*layers, Flatten(), *_dropout(dropout), Dense(128), ReLU(), *_dropout(dropout), Dense(classes)]
 
 
@@ -66,7 +70,7 @@ def tiny(classes: int, image: Shape, dropout: float = 0.0) -> list[Layer]:
     """A network of less than 8,000 parameters for grey images: few filters, and a mean over pixels at the end."""
     layers: list[Layer] = [Reshape(image)]
     for filters in (8, 12, 16):
-        layers += [Conv2D(filters), BatchNorm(), ReLU(), MaxPool2D()]
+        layers += [Conv2D(filters), BatchNorm(), MaxPool2D(), ReLU()]
     layers += [Conv2D(24), BatchNorm(), ReLU(), GlobalAvgPool()]
     return [*layers, *_dropout(dropout), Dense(classes)]
 
