@@ -83,6 +83,8 @@ def make_layers(model: Model, data: Dataset, comm: Communicator) -> list[Layer]:
     """The layers of the network for these rows. Collective. Raises InputError for rows that it can't take."""
     code = ""
     with comm.together():
+        if model.augment_smoothness != Model.augment_smoothness and not model.augment_elastic:
+            raise InputError("--augment-smoothness: needs an --augment-elastic above 0")
         if model.model_file is None:
             return _named(model, data)
         if changed := _augmentation(model):

@@ -2,12 +2,11 @@
 
 All else that knows of options is made from these declarations: the command line and its --help, the keys of --config
 and of config.toml, what a resumed run may change and what its checkpoint brings along, and docs/options.md, which
-`python -m ddp_numpy.settings` prints.
+`python -m ddp_numpy.reference` prints.
 """
 
 import dataclasses
-import html
-import json
+import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any, ClassVar, Literal
 import click
 
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.base.messages import begin_command
 from ddp_numpy.base.options import (
     Change,
     CountOrAll,
@@ -27,7 +25,6 @@ from ddp_numpy.base.options import (
     Text,
     Whole,
     Widths,
-    allowed,
     as_text,
     count,
     option,
@@ -292,7 +289,9 @@ class Settings:
         """
         for name in values:
             if name not in OPTIONS:
-                raise InputError(f"unknown key {name!r}; the keys are {', '.join(sorted(OPTIONS))}")
+                alike = difflib.get_close_matches(name, OPTIONS, n=1)
+                meant = f"is {alike[0]} meant? " if alike else ""
+                raise InputError(f"unknown key {name!r}: {meant}python -m ddp_numpy.train --help shows all options")
         groups = {
             name: kind(**{option.attribute: values[option.name] for option in kind.options() if option.name in values})
             for name, kind in GROUPS.items()
@@ -373,32 +372,3 @@ OPTIONS: dict[str, Option] = {option.name: option for kind in GROUPS.values() fo
 def _absent() -> dict[str, Any]:
     """What a run did whose version did not have an option yet, where that was not the option's default."""
     return {name: option.absent for name, option in OPTIONS.items() if option.absent is not None}
-
-
-def reference() -> str:
-    """All options as Markdown tables."""
-    lines = [
-        "# Options of training",
-        "",
-        "Each option may stand on the command line of `python -m ddp_numpy.train`, or as a key of the TOML file that",
-        "`--config FILE.toml` names; the command line wins. The last column says what happens if `--resume` is given",
-        "together with another value than the run had: *refused*, because the result would be another; *allowed*, and",
-        "if the option is not given the run's own value is taken; *new*, because each start says it anew. The data may",
-        "move, and may be read in another way, as long as the training rows stay the same.",
-    ]
-    for kind in GROUPS.values():
-        lines += ["", f"## {kind.__name__}", "", "| option | TOML key | default | range | meaning | on resume |"]
-        lines.append("| --- | --- | --- | --- | --- | --- |")
-        for declared in kind.options():
-            default = html.escape(declared.shown_default or "")  # <time> is no tag
-            if declared.default not in (None, ()):
-                default = f"`{json.dumps(declared.record(declared.default))}`"  # as TOML has it, too
-            words = [allowed(declared.type), declared.help, declared.change.value]
-            cells = [f"`--{declared.name}`", f"`{declared.name}`", default, *words]
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    begin_command()
-    print(reference(), end="")

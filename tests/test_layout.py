@@ -18,6 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "exchange": LIBRARY,
     "training": LIBRARY | {"exchange"},
     "settings": BASE,
+    "reference": BASE | {"settings"},
     "runs": LIBRARY | {"training", "settings"},
     "": LIBRARY | {"exchange", "training", "runs"},
     "cli": BASE | {"comm", "settings"},

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from ddp_numpy import InputError
-from ddp_numpy.settings import OPTIONS, Data, Model, Output, Settings, Training, reference
+from ddp_numpy.reference import reference
+from ddp_numpy.settings import OPTIONS, Data, Model, Output, Settings, Training
 
 CHECKOUT = Path(__file__).parents[1]
 
 
 def test_the_reference_table_is_that_of_the_documentation() -> None:
     written = (CHECKOUT / "docs" / "options.md").read_text()
-    assert written == reference(), "python -m ddp_numpy.settings > docs/options.md"
+    assert written == reference(), "python -m ddp_numpy.reference > docs/options.md"
 
 
 def test_the_reference_table_shows_words_in_angle_brackets() -> None:
@@ -216,7 +217,7 @@ def test_names_of_folders_need_not_be_text() -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(
-        InputError, match="unknown key 'batch'; the keys are accumulate, augment-elastic, augment-erase"
-    ):
+    with pytest.raises(InputError, match=r"unknown key 'batch': is batch-size meant\?"):
         Settings.of({"batch": 64})
+    with pytest.raises(InputError, match=r"unknown key 'xyzzy': python -m ddp_numpy\.train --help"):
+        Settings.of({"xyzzy": 64})

@@ -53,7 +53,7 @@ class Optimizer(abc.ABC):
         """
         self._parameters: list[tuple[slice, Mapping[str, float]]] = []
         self._decays: Array | None = None
-        self._cuts = self.by_parameter or bool(groups)
+        self._cuts = False
 
     by_parameter = False
     """Whether `update` is to get each parameter on its own, and whole, as an update by norms wants it.

@@ -157,9 +157,13 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "hidden": (options("--hidden", "12,-3"), "Invalid value for '--hidden': '12,-3' is not a list"),
     "unknown option": (options("--bath-size", "7"), "No such option"),
     "extra argument": (options("extra"), "Got unexpected extra argument"),
+    "smoothness alone": (
+        options("--augment-smoothness", "3"),
+        "--augment-smoothness: needs an --augment-elastic above 0",
+    ),
     "unknown key": (
         toml("batch = 64\n"),
-        "run.toml: unknown key 'batch'; the keys are accumulate, ",
+        "run.toml: unknown key 'batch': is batch-size meant? python -m ddp_numpy.train --help shows all options",
     ),
     "wrong value": (toml("epochs = 2.5\n"), "run.toml: epochs: '2.5' is not a valid integer"),
     "wrong type": (toml("epochs = true\n"), "run.toml: epochs: 'True' is not a valid integer"),
