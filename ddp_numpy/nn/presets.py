@@ -69,10 +69,9 @@ def resnet8(classes: int, image: Shape, dropout: float = 0.0) -> list[Layer]:
 def tiny(classes: int, image: Shape, dropout: float = 0.0) -> list[Layer]:
     """A network of less than 8,000 parameters for grey images: few filters, and a mean over pixels at the end."""
     layers: list[Layer] = [Reshape(image)]
-    for filters in (8, 12, 16):
-        layers += [Conv2D(filters), BatchNorm(), MaxPool2D(), ReLU()]
-    layers += [Conv2D(24), BatchNorm(), ReLU(), GlobalAvgPool()]
-    return [*layers, *_dropout(dropout), Dense(classes)]
+    for filters, pool in ((8, []), (12, [MaxPool2D()]), (16, []), (16, [MaxPool2D()]), (16, [])):
+        layers += [Conv2D(filters), BatchNorm(), *pool, ReLU()]
+    return [*layers, GlobalAvgPool(), *_dropout(dropout), Dense(classes)]
 
 
 IMAGE_PRESETS: dict[str, Callable[[int, Shape, float], list[Layer]]] = {
