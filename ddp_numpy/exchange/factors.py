@@ -74,8 +74,8 @@ class FactorExchange:
         """reproducible: the same bits on any number of ranks. micro_rows: rows of a micro-shard then.
 
         parts: in how many pieces at least a rank takes its rows of a batch. between: what goes between nodes, "factors"
-        or "slices" of gradients; "auto": what is quicker in a short trial. If that is slices, and each
-        node has one rank, `prepare` returns the textbook's exchange, unless it has to be reproducible.
+        or "slices" of gradients; "auto": what is quicker in a short trial. Where each node has one rank, a slice is the
+        whole gradient: `prepare` then returns the textbook's exchange, unless it has to be reproducible.
         """
         self.reproducible, self.micro_rows, self.between, self.parts = reproducible, micro_rows, between, parts
         self.tally = GridTally() if reproducible else FloatTally()
@@ -188,7 +188,7 @@ class FactorExchange:
         """How long an exchange of what is in memory takes at best, in one of the ways of `found`. Collective."""
         self._divide(gathers=way == "factors")
         plan = self._plans.of(batch_size, 0)
-        vector = np.zeros(self._model.params.size + len(self._riders), self._model.dtype)
+        vector = np.zeros(len(self._gradient.all) + len(self._riders), self._model.dtype)
         seconds = []
         for _ in range(_TRIALS):
             self._comm.allreduce_(np.zeros(1))  # all begin together
