@@ -21,7 +21,7 @@ from ddp_numpy import Dataset, SingleProcess, load_data, load_model
 HELD_OUT = 5_000
 _ADAM = "--optimizer adamw --schedule one-cycle"
 _NESTEROV = "--optimizer sgd --momentum 0.9 --nesterov"
-_LARGE = "--label-smoothing 0.1 --schedule one-cycle --epochs 90 --weight-decay 0.0001"
+_LARGE = "--label-smoothing 0.1 --schedule one-cycle --epochs 90"
 _AFFINE = "--augment-shift 2 --augment-rotation 10 --augment-scale 0.1 --augment-shear 0.1"
 PRESETS = {
     "mlp, dropout": f"--hidden 1024,1024,1024 --dropout 0.5 {_ADAM} --lr 0.001 --weight-decay 0.1 "
@@ -32,12 +32,12 @@ PRESETS = {
     "cnn, augmented": f"--model cnn --dropout 0.4 {_ADAM} --lr 0.004 --label-smoothing 0.1 --batch-size 64 --epochs 15 "
     f"{_AFFINE}",
     "tiny": f"--model tiny {_ADAM} --lr 0.01 --batch-size 64 --epochs 15 --augment-shift 1 --augment-rotation 5",
-    "batch 64, Nesterov": f"{_LARGE} {_NESTEROV} --batch-size 64 --lr 0.1",
-    "batch 4096, Nesterov": f"{_LARGE} {_NESTEROV} --batch-size 4096 --lr 0.8 --clip-norm 0.5",
-    "batch 4096, LARS": f"{_LARGE} --optimizer lars --batch-size 4096 --lr 18",
-    "batch 4096, LAMB": f"{_LARGE} --optimizer lamb --batch-size 4096 --lr 0.03 --weight-decay 0.1",
-    "batch 8192, Nesterov": f"{_LARGE} {_NESTEROV} --batch-size 8192 --lr 1 --clip-norm 1",
-    "batch 8192, LARS": f"{_LARGE} --optimizer lars --batch-size 8192 --lr 18",
+    "batch 64, Nesterov": f"{_LARGE} {_NESTEROV} --batch-size 64 --lr 0.1 --weight-decay 0.0001",
+    "batch 4096, Nesterov": f"{_LARGE} {_NESTEROV} --batch-size 4096 --lr 1 --clip-norm 0.3 --weight-decay 0.0005",
+    "batch 4096, LARS": f"{_LARGE} --optimizer lars --batch-size 4096 --lr 18 --weight-decay 0.0001",
+    "batch 4096, LAMB": f"{_LARGE} --optimizer lamb --batch-size 4096 --lr 0.03 --weight-decay 0.3",
+    "batch 8192, Nesterov": f"{_LARGE} {_NESTEROV} --batch-size 8192 --lr 2 --clip-norm 0.3 --weight-decay 0.0005",
+    "batch 8192, LARS": f"{_LARGE} --optimizer lars --batch-size 8192 --lr 18 --weight-decay 0.0001",
     "batch 8192, LAMB": f"{_LARGE} --optimizer lamb --batch-size 8192 --lr 0.03 --weight-decay 0.3",
 }
 """By name, the options of training."""
