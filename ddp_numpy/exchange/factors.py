@@ -18,7 +18,6 @@ bits: see trials.py.
 """
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -29,7 +28,7 @@ from ddp_numpy.comm import Communicator, in_cache_lines
 from ddp_numpy.data import Reader
 from ddp_numpy.exchange.division import MOST_BLOCKS, Round, blocks, merged
 from ddp_numpy.exchange.factor_memory import FactorPiece, Shapes, cut_layers, factor_shapes
-from ddp_numpy.exchange.gathering import unlike_kernels
+from ddp_numpy.exchange.gathering import least_seconds, unlike_kernels
 from ddp_numpy.exchange.gradients import (
     FloatExchange,
     GradientExchange,
@@ -50,8 +49,6 @@ from ddp_numpy.exchange.tally import FloatTally, GridTally, Tally
 from ddp_numpy.exchange.trials import Trials
 from ddp_numpy.nn import Array, Cut, Layer, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import Optimizer
-
-_TRIALS = 15
 
 
 class FactorExchange:
@@ -189,18 +186,13 @@ class FactorExchange:
         self._divide(gathers=way == "factors")
         plan = self._plans.of(batch_size, 0)
         vector = np.zeros(len(self._gradient.all) + len(self._riders), self._model.dtype)
-        seconds = []
-        for _ in range(_TRIALS):
-            self._comm.allreduce_(np.zeros(1))  # all begin together
-            start = time.perf_counter()
-            if way == "gradients":
-                self._add_chunks(plan.rounds[-1])
-                self._gradient.close(self._gradient.sum_of_ranks(plan.of_places).total())
-                self._comm.allreduce_(vector)
-            else:
-                self._exchange(plan)
-            seconds.append(time.perf_counter() - start)
-        return min(seconds)
+
+        def as_in_the_textbook() -> None:
+            self._add_chunks(plan.rounds[-1])
+            self._gradient.close(self._gradient.sum_of_ranks(plan.of_places).total())
+            self._comm.allreduce_(vector)
+
+        return least_seconds(self._comm, as_in_the_textbook if way == "gradients" else lambda: self._exchange(plan))
 
     def _divide(self, gathers: bool) -> None:
         """Give each rank of the node its blocks, and begin anew. gathers: each node makes the gradient of all rows."""

@@ -1,12 +1,15 @@
-"""Brings the factors of a batch's rows to all nodes, in one message from each node."""
+"""Brings the factors of a batch's rows to all nodes, in one message from each; and what says whether to do so."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ddp_numpy.base.threads import blas
 from ddp_numpy.comm import Communicator, Node
 from ddp_numpy.nn import Array
+
+_TRIALS = 15
 
 Parts = Sequence[tuple[Array, Sequence[slice]]]
 """Arrays, and of each which of its rows each node has written."""
@@ -55,3 +58,14 @@ def unlike_kernels(comm: Communicator) -> str | None:
         f"rank {rank} multiplies with {kernels[rank]}, rank 0 with {kernels[0]}: nodes that gather factors would come "
         "apart; give all the same kernel (OPENBLAS_CORETYPE), or use --exchange gradients"
     )
+
+
+def least_seconds(comm: Communicator, exchange: Callable[[], None]) -> float:
+    """How long an exchange takes on this rank at best, if all ranks begin together. Collective."""
+    seconds = []
+    for _ in range(_TRIALS):
+        comm.allreduce_(np.zeros(1))
+        start = time.perf_counter()
+        exchange()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
