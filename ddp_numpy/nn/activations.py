@@ -103,24 +103,25 @@ class ReLU(Activation):
     """
 
     def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
-        self._positive = RowBuffer(input_shape, np.bool_)
-        self._zeros = RowBuffer(input_shape, dtype, fill=0)  # twice as fast to compare with as one number
+        self._zeros = RowBuffer((), dtype, fill=0)  # twice as fast to compare with as one number
+        self._positive = RowBuffer((), np.bool_)
         return super().build(input_shape, dtype)
 
     def forward(self, X: Array, context: Context = EVALUATION) -> Array:
         """X (B, *shape) -> Y, of X's shape."""
-        rows = X.shape[: -self._row_axes]
-        Y: Array = np.maximum(X, self._zeros.rows(*rows), out=self.outputs.rows(*rows))
+        Y = self.outputs.rows(*X.shape[: -self._row_axes])
+        for x, y in _runs(X, Y):
+            np.maximum(x, self._zeros.rows(*x.shape), out=y)
         return Y
 
     def backward(self, dY: Array, input_gradient: bool = True) -> Array | None:
         """dY (B, *shape) -> dX, of dY's shape."""
         rows = dY.shape[: -self._row_axes]
-        dX, positive = self.input_gradients.rows(*rows), self._positive.rows(*rows)
-        arrays = dX, dY, self.outputs.rows(*rows), self._zeros.rows(*rows), positive
-        for dx, dy, y, zeros, above in [arrays] if dX.size <= _AT_ONCE else _runs(arrays):
-            np.greater(y, zeros, out=above)
-            np.copyto(dx, above)  # on its own, as a product of mixed types converts piece by piece
+        dX = self.input_gradients.rows(*rows)
+        for dx, dy, y in _runs(dX, dY, self.outputs.rows(*rows)):
+            positive = self._positive.rows(*y.shape)
+            np.greater(y, self._zeros.rows(*y.shape), out=positive)
+            np.copyto(dx, positive)  # on its own, as a product of mixed types converts piece by piece
             np.multiply(dx, dy, out=dx)
         return dX
 
@@ -232,8 +233,11 @@ class GELU(Activation):
         return kept
 
 
-def _runs(arrays: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
-    """The same runs of contiguous arrays of one shape, each short enough to stay in a cache."""
+def _runs(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """Contiguous arrays of one shape: whole, or the same runs of all, each short enough to stay in a cache."""
+    if arrays[0].size <= _AT_ONCE:
+        yield arrays
+        return
     flat = [array.reshape(-1) for array in arrays]
     for start in range(0, flat[0].size, _AT_ONCE):
         yield tuple(array[start : start + _AT_ONCE] for array in flat)

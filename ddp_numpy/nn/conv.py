@@ -33,7 +33,8 @@ class Conv2D(Layer):
     """Y[b, h, w] = the pixels under window (h, w) of image b, as a vector, times W, plus b.
 
     With the pixels under each window as a row of a matrix P (B H' W', KH KW C), this is the dense layer Y = P W + b, so
-    dW = P^T dY, and db is the sum of dY's rows. P is gathered for some images at a time, and never kept.
+    dW = P^T dY, and db is the sum of dY's rows. P is gathered for some images at a time, and never kept; with stride 1
+    only for one row of the kernel, as the other rows of P are the same pixels again.
 
     A pixel changes the loss through each window that it lies under. With stride 1, pixel (y, x) lies at place (i, j) of
     window (y - i, x - j), so dX[y, x] is the sum over (i, j) of dY[y - i, x - j] W[i, j]^T. That is again a
@@ -186,7 +187,11 @@ class Conv2D(Layer):
 
 
 class _Patches:
-    """Images, of which the pixels under their windows are multiplied: as rows of a matrix, some windows at a time.
+    """Images, of which the pixels under their windows are multiplied: as rows of matrices, some windows at a time.
+
+    With stride 1 down the image, row i of the kernel lies in window h where row 0 lies in window h + i. So only the
+    pixels under row 0 are gathered, and row i has a product of its own with what is gathered from line i on: a third of
+    the copies for a 3x3 kernel. Otherwise all pixels under a window are gathered, for one product.
 
     With more than one group of channels each group has a product of its own, which is too small to be worth the copy.
     """
@@ -203,18 +208,21 @@ class _Patches:
     ) -> None:
         """spread: how far apart the pixels of the images that come are to be."""
         self._windows, self._groups, self._scratch, self._spread = windows, groups, scratch, spread
+        self._transposed = channels * windows.kernel[1] < _SHORT_RUN
+        by_rows = windows.stride[0] == 1 and groups == 1 and not self._transposed
+        self._gathered = windows.of_one_row() if by_rows else windows
+        self._products = windows.kernel[0] if by_rows else 1
         self._padded = RowBuffer((*windows.padded, channels), dtype, fill=0)
         self._bordered = windows.padded != windows.inputs or spread != (1, 1)
         self._is_plain = windows.kernel == windows.stride == (1, 1) and not self._bordered
         height, width = windows.outputs
-        line_bytes = width * math.prod(windows.kernel) * channels * np.dtype(dtype).itemsize
+        size = math.prod(self._gathered.kernel) * channels
+        line_bytes = width * size * np.dtype(dtype).itemsize
         self.lines = min(max(_PATCH_BYTES // line_bytes, 1), height)
         self._images = max(_PATCH_BYTES // (line_bytes * height), 1)
-        self._transposed = channels * windows.kernel[1] < _SHORT_RUN
-        size = math.prod(windows.kernel) * channels
-        lines = [n for n in range(1, height + 1) if height % n == 0 and n * width * size * filters <= _SMALL_PRODUCT]
-        self._windows_of_part = max(lines, default=1) * width
-        self._parts = RowBuffer((size, filters), dtype)  # of a product of P^T, which are added
+        small = [n for n in range(1, height + 1) if height % n == 0 and n * width * size * filters <= _SMALL_PRODUCT]
+        self._lines_of_part = max(small, default=1)
+        self._sums = RowBuffer((filters,), dtype)  # of products, before they are added
 
     def load(self, images: Array) -> None:
         """Take images (B, H, W, C), or shards of them. They must stay as they are while they are multiplied."""
@@ -224,7 +232,7 @@ class _Patches:
             self._inside = self._windows.image(padded)[:, :: self._spread[0], :: self._spread[1]]
         else:
             padded = self._loaded
-        self._windowed = self._windows.under(padded)
+        self._under_windows = self._gathered.under(padded)
 
     def blocks(self, shard_rows: int, rows: slice) -> Iterator[Block]:
         """All windows on these images, which are whole shards, in blocks that depend on the size of a shard alone."""
@@ -237,48 +245,62 @@ class _Patches:
     def multiply(self, block: Block, W: Array, out: Array) -> None:
         """W (KH, KW, groups, C / groups, F / groups): the pixels under a block's windows times W, (b, h', W', F)."""
         if self._groups == 1:
-            P = self._gather(block)
-            np.matmul(P, W.reshape(P.shape[1], -1), out=out.reshape(len(P), -1))
+            matrices = self._gather(block)
+            W = W.reshape(len(matrices), matrices[0].shape[-1], -1)
+            out = out.reshape(*matrices[0].shape[:-1], -1)
+            np.matmul(matrices[0], W[0], out=out)
+            for P, weights in zip(matrices[1:], W[1:], strict=True):
+                out += np.matmul(P, weights, out=self._sums.rows(*out.shape[:-1]))
         else:
             np.einsum("bhwijgm,ijgmn->bhwgn", self._in_groups(self._under(block)), W, out=self._in_groups(out))
 
     def multiply_transposed(self, block: Block, dY: Array, out: Array) -> None:
         """dY (b, h', W', F): the sums over a block's windows of their pixels times dY, of W's shape."""
         if self._groups == 1:
-            P = self._gather(block)
-            rows = self._windows_of_part if len(P) % self._windows_of_part == 0 else len(P)
-            parts = self._parts.rows(len(P) // rows)
-            P, dY = P.reshape(-1, rows, P.shape[1]), dY.reshape(-1, rows, dY.shape[-1])
-            np.matmul(P.transpose(0, 2, 1), dY, out=parts)
-            np.add.reduce(parts, axis=0, out=out.reshape(parts.shape[1:]))
+            matrices = self._gather(block)
+            dY = dY.reshape(*matrices[0].shape[:-1], -1)
+            out = out.reshape(len(matrices), matrices[0].shape[-1], -1)
+            for P, sums in zip(matrices, out, strict=True):
+                parts = self._sums.rows(*P.shape[:-2], P.shape[-1])
+                np.matmul(P.swapaxes(-1, -2), dY, out=parts)
+                np.add.reduce(parts.reshape(-1, *sums.shape), axis=0, out=sums)
         else:
             np.einsum("bhwijgm,bhwgn->ijgmn", self._in_groups(self._under(block)), self._in_groups(dY), out=out)
 
     def _under(self, block: Block) -> Array:
-        """The pixels under a block's windows (b, h', W', KH, KW, C), in its images or a copy of them with a border."""
+        """The pixels to be gathered (b, lines, W', KH, KW, C), in the images or a copy of them with a border."""
         images, lines = block
+        last = lines.stop + self._gathered.outputs[0] - self._windows.outputs[0]
         if not self._bordered:
-            return self._windowed[block]
+            return self._under_windows[images, lines.start : last]
         count = images.stop - images.start
         if lines.start == 0:
             np.copyto(self._inside[:count], self._loaded[images])
-        return self._windowed[:count, lines]
+        return self._under_windows[:count, lines.start : last]
 
     def _in_groups(self, pixels: Array) -> Array:
         """(…, C) -> (…, groups, C / groups)."""
         return pixels.reshape(*pixels.shape[:-1], self._groups, -1)
 
-    def _gather(self, block: Block) -> Array:
-        """The pixels under the windows of a block as rows of a matrix, (b h' W', KH KW C). Overwrites the last."""
+    def _gather(self, block: Block) -> list[Array]:
+        """For each product, the pixels under a block's windows as rows of matrices, (b, parts, windows, pixels * C).
+
+        Overwrites the last.
+        """
         under = self._under(block)
-        count, size = math.prod(under.shape[:3]), math.prod(under.shape[3:])
+        lines, size = under.shape[:3], math.prod(under.shape[3:])
         if self._is_plain:
-            return under.reshape(count, size)
-        memory = self._scratch.rows(count * size)
-        if self._transposed:
-            np.copyto(memory.reshape(*under.shape[3:], *under.shape[:3]), under.transpose(3, 4, 5, 0, 1, 2))
-            return memory.reshape(size, count).T
-        if self._windows.dilation[1] == 1:  # the pixels of a line of a window are one run
-            under = under.reshape(*under.shape[:4], -1)
-        copy_runs(memory.reshape(under.shape), under)
-        return memory.reshape(count, size)
+            gathered = under.reshape(*lines, size)
+        elif self._transposed:
+            memory = self._scratch.rows(size, *lines)
+            np.copyto(memory.reshape(*under.shape[3:], *lines), under.transpose(3, 4, 5, 0, 1, 2))
+            gathered = memory.transpose(1, 2, 3, 0)
+        else:
+            if self._windows.dilation[1] == 1:  # the pixels of a line of a window are one run
+                under = under.reshape(*under.shape[:4], -1)
+            gathered = self._scratch.rows(*lines, size)
+            copy_runs(gathered.reshape(under.shape), under)
+        height, distance = block[1].stop - block[1].start, self._windows.dilation[0]
+        parts = height // self._lines_of_part if height % self._lines_of_part == 0 else 1
+        tops = range(0, self._products * distance, distance)
+        return [gathered[:, top : top + height].reshape(lines[0], parts, -1, size) for top in tops]

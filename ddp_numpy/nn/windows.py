@@ -74,6 +74,11 @@ class Windows(NamedTuple):
         shape = (len(padded), *self.outputs, *self.kernel, padded.shape[-1])
         return np.lib.stride_tricks.as_strided(padded, shape, (count, *steps, channel))
 
+    def of_one_row(self) -> "Windows":
+        """With stride 1 down: windows of a single row. Row i of a whole window h is window h + i * dilation here."""
+        lines = self.outputs[0] + self.dilation[0] * (self.kernel[0] - 1)
+        return self._replace(kernel=(1, self.kernel[1]), outputs=(lines, self.outputs[1]))
+
     def reversed(self) -> "Windows":
         """The windows of stride 1 on images (H', W') spread out to this stride, of which each pixel (H, W) has one.
 
