@@ -26,6 +26,9 @@ CONVOLUTIONS: list[tuple[dict[str, Any], tuple[int, int, int]]] = [
     ({"kernel": 4, "stride": (2, 1), "padding": 1}, (7, 6, 3)),
     ({"kernel": 3, "dilation": 2}, (7, 5, 3)),
     ({"kernel": (3, 2), "stride": (1, 2), "dilation": (2, 3), "padding": 3}, (6, 7, 2)),
+    ({"kernel": 3, "stride": (4, 6), "dilation": (6, 4), "padding": 7}, (9, 11, 3)),
+    ({"kernel": (3, 4), "stride": 2, "padding": 5}, (4, 3, 8)),
+    ({"kernel": 1, "stride": 3, "padding": 1}, (4, 5, 2)),
     ({"groups": 4}, (5, 6, 4)),
     ({"groups": 2, "stride": 2, "dilation": 2}, (7, 6, 2)),
     ({"groups": 4, "kernel": (1, 3), "padding": "valid", "filters": 4}, (3, 5, 4)),
@@ -247,10 +250,11 @@ def test_a_shard_has_the_same_bits_whatever_stands_beside_it(
     assert (Y.tobytes(), dX.tobytes(), model.grads.tobytes()) == whole[2], "without an axis of shards"
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("shape", [(28, 28, 1), (14, 14, 16), (150, 150, 8)])
-def test_bits_of_shards_of_many_blocks(shape: tuple[int, int, int], rng: np.random.Generator) -> None:
+def test_bits_of_shards_of_many_blocks(stride: int, shape: tuple[int, int, int], rng: np.random.Generator) -> None:
     """Shards of more images than a block has, and images larger than a block."""
-    layer = Conv2D(16)
+    layer = Conv2D(16, stride=stride)
     model = built(layer, shape=shape, dtype=np.float32)
     rows = 2 if shape[0] > 100 else 40
     X = rng.standard_normal((2, rows, *shape)).astype(np.float32)
@@ -263,7 +267,7 @@ def test_bits_of_shards_of_many_blocks(shape: tuple[int, int, int], rng: np.rand
     assert dX is not None
     layer.write_gradients()
     assert (Y.tobytes(), dX.tobytes(), model.grads.tobytes()) == whole
-    exact = built(Conv2D(16), shape=shape)
+    exact = built(Conv2D(16, stride=stride), shape=shape)
     exact.params[...] = model.params
     np.testing.assert_allclose(Y, exact.forward(X[1].astype(float)), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(dX, backward(exact, dY[1].astype(float)), rtol=1e-4, atol=1e-4)

@@ -5,7 +5,6 @@ KH x KW pixels. In shards (shards, B, …), each shard goes through on its own.
 """
 
 import math
-from collections.abc import Iterator
 from types import EllipsisType
 from typing import Any
 
@@ -19,14 +18,8 @@ from ddp_numpy.nn import initialize
 from ddp_numpy.nn.context import EVALUATION, Array, Context
 from ddp_numpy.nn.initialize import INITIALIZERS
 from ddp_numpy.nn.layers import MOST_NUMBERS, Layer, Shape
+from ddp_numpy.nn.products import ChannelProducts, MatrixProducts, Products
 from ddp_numpy.nn.windows import Padding, Pair, Windows, as_config, as_padding, as_pair, copy_runs, times, windows
-
-_PATCH_BYTES = 1024 * 1024  # as large as the second cache; LOG: convolutions
-_SMALL_PRODUCT = 1_000_000  # multiplications; up to here OpenBLAS takes kernels that copy nothing on newer CPUs
-_SHORT_RUN = 8  # numbers; shorter runs are gathered across windows
-
-Block = tuple[slice, slice]
-"""Some images of a batch, and some of their rows of windows."""
 
 
 class Conv2D(Layer):
@@ -38,8 +31,9 @@ class Conv2D(Layer):
 
     A pixel changes the loss through each window that it lies under. With stride 1, pixel (y, x) lies at place (i, j) of
     window (y - i, x - j), so dX[y, x] is the sum over (i, j) of dY[y - i, x - j] W[i, j]^T. That is again a
-    convolution: of dY with a border of zeros, with the places of W in reverse order. With a stride, dY's pixels are
-    spread out first, with zeros in between.
+    convolution: of dY with a border of zeros, with the places of W in reverse order. With a stride, pixels that are a
+    stride apart lie at the same places of their windows, so each such part of the pixels has a convolution with some
+    places of W.
 
     Depthwise, each channel is convolved on its own, with F / C filters.
     """
@@ -89,7 +83,7 @@ class Conv2D(Layer):
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
         there = self._windows(input_shape)
-        back, channels = there.reversed(), input_shape[2]
+        ways_back, channels = [way.windows for way in there.ways_back()], input_shape[2]
         if self.groups not in (1, channels):
             raise InputError(
                 f"layer {self.number} (Conv2D): groups is {self.groups}, and must be 1 or the number of channels, "
@@ -104,8 +98,8 @@ class Conv2D(Layer):
         largest = max(
             math.prod(W_shape),
             math.prod(there.outputs) * self.filters,
-            math.prod(back.padded) * self.filters,
-            math.prod(self.kernel) * max(there.outputs[1] * channels, back.outputs[1] * self.filters),  # of patches
+            max((math.prod(back.padded) for back in ways_back), default=0) * self.filters,
+            math.prod(self.kernel) * max(there.outputs[1] * channels, input_shape[1] * self.filters),  # of patches
         )
         if largest > MOST_NUMBERS:
             raise InputError(
@@ -121,17 +115,29 @@ class Conv2D(Layer):
     def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
         W_shape = self.parameter_shapes(input_shape)["W"]
         there, scratch = self._windows(input_shape), RowBuffer((), dtype)
-        self._X_patches = _Patches(there, input_shape[2], self.filters, self.groups, scratch, dtype)
-        self._dY_patches = _Patches(
-            there.reversed(), self.filters, input_shape[2], self.groups, scratch, dtype, spread=self.stride
-        )
+        inputs, outputs = input_shape[2] // self.groups, self.filters // self.groups
+        self._groups_shape = (*self.kernel, self.groups, inputs, outputs)  # of W
+
+        def products(windows: Windows, channels: int, filters: int) -> Products:
+            if self.groups == 1:
+                return MatrixProducts(windows, channels, filters, scratch, dtype)
+            return ChannelProducts(windows, channels, self.groups, dtype)
+
+        self._of_X = products(there, input_shape[2], self.filters)
+        self._of_dY = [
+            (
+                way,
+                products(way.windows, self.filters, input_shape[2]),
+                np.empty((*way.windows.kernel, self.groups, outputs, inputs), dtype),
+            )
+            for way in there.ways_back()
+        ]
+        self._skips = len(self._of_dY) < math.prod(map(min, self.stride, input_shape))  # pixels in no window
+        self._dX_part = RowBuffer((input_shape[2],), dtype)
         self.outputs = RowBuffer((*there.outputs, self.filters), dtype)
         self.input_gradients = RowBuffer(input_shape, dtype)
         self._bias = RowBuffer((self.filters,), dtype)  # b again and again, to be added to many pixels in one run
         self._ones = RowBuffer((), dtype, fill=1)
-        inputs, outputs = input_shape[2] // self.groups, self.filters // self.groups
-        self._groups_shape = (*self.kernel, self.groups, inputs, outputs)  # of W
-        self._W_reversed = RowBuffer((*self.kernel, self.groups, outputs, inputs), dtype)
         self._dW_part, self._db_part = RowBuffer(W_shape, dtype), RowBuffer((self.filters,), dtype)
         return (*there.outputs, self.filters)
 
@@ -149,12 +155,12 @@ class Conv2D(Layer):
         outputs = self.outputs.rows(*X.shape[:-3])
         Y = outputs.reshape(-1, *outputs.shape[-3:])
         self._rows = X.shape[-4]
-        self._X_patches.load(X)
-        bias = self._bias.rows(self._X_patches.lines, Y.shape[2])
+        self._of_X.load(X)
+        bias = self._bias.rows(self._of_X.lines, Y.shape[2])
         np.copyto(bias, self.b)
         W = self.W.reshape(self._groups_shape)
-        for block in self._X_patches.blocks(self._rows, slice(0, len(Y))):
-            self._X_patches.multiply(block, W, out=Y[block])
+        for block in self._of_X.blocks(self._rows, slice(0, len(Y))):
+            self._of_X.multiply(block, W, out=Y[block])
             for image in Y[block]:  # one after the other: for Y += b, NumPy would allocate memory
                 image += bias[: len(image)]
         return outputs
@@ -165,11 +171,20 @@ class Conv2D(Layer):
         if not input_gradient:
             return None
         input_gradients = self.input_gradients.rows(*dY.shape[:-3])
-        dX, W = input_gradients.reshape(-1, *input_gradients.shape[-3:]), self._W_reversed.rows(1)[0]
-        self._dY_patches.load(dY)
-        np.copyto(W, self.W.reshape(self._groups_shape)[::-1, ::-1].swapaxes(3, 4))
-        for block in self._dY_patches.blocks(self._rows, slice(0, len(dX))):
-            self._dY_patches.multiply(block, W, out=dX[block])
+        dX = input_gradients.reshape(-1, *input_gradients.shape[-3:])
+        if self._skips:
+            dX.fill(0)
+        for way, products, W in self._of_dY:
+            products.load(dY)
+            np.copyto(W, self.W.reshape(self._groups_shape)[way.places].swapaxes(3, 4))
+            pixels = dX[:, way.pixels[0], way.pixels[1]]
+            for block in products.blocks(self._rows, slice(0, len(dX))):
+                if self.stride == (1, 1):
+                    products.multiply(block, W, out=pixels[block])
+                else:
+                    part = self._dX_part.rows(*pixels[block].shape[:3])
+                    products.multiply(block, W, out=part)
+                    copy_runs(pixels[block], part)
         return input_gradients
 
     def write_gradients(self, shard: int | EllipsisType = ...) -> None:
@@ -178,129 +193,9 @@ class Conv2D(Layer):
         dW_part, db_part = self._dW_part.rows(1)[0], self._db_part.rows(1)[0]
         self.dW.fill(0)
         self.db.fill(0)
-        for block in self._X_patches.blocks(self._rows, rows):
+        for block in self._of_X.blocks(self._rows, rows):
             dY = self._dY[block]
-            self._X_patches.multiply_transposed(block, dY, out=dW_part.reshape(self._groups_shape))
+            self._of_X.multiply_transposed(block, dY, out=dW_part.reshape(self._groups_shape))
             np.matmul(self._ones.rows(math.prod(dY.shape[:3])), dY.reshape(-1, self.filters), out=db_part)
             self.dW += dW_part
             self.db += db_part
-
-
-class _Patches:
-    """Images, of which the pixels under their windows are multiplied: as rows of matrices, some windows at a time.
-
-    With stride 1 down the image, row i of the kernel lies in window h where row 0 lies in window h + i. So only the
-    pixels under row 0 are gathered, and row i has a product of its own with what is gathered from line i on: a third of
-    the copies for a 3x3 kernel. Otherwise all pixels under a window are gathered, for one product.
-
-    With more than one group of channels each group has a product of its own, which is too small to be worth the copy.
-    """
-
-    def __init__(
-        self,
-        windows: Windows,
-        channels: int,
-        filters: int,
-        groups: int,
-        scratch: RowBuffer,
-        dtype: npt.DTypeLike,
-        spread: Pair = (1, 1),
-    ) -> None:
-        """spread: how far apart the pixels of the images that come are to be."""
-        self._windows, self._groups, self._scratch, self._spread = windows, groups, scratch, spread
-        self._transposed = channels * windows.kernel[1] < _SHORT_RUN
-        by_rows = windows.stride[0] == 1 and groups == 1 and not self._transposed
-        self._gathered = windows.of_one_row() if by_rows else windows
-        self._products = windows.kernel[0] if by_rows else 1
-        self._padded = RowBuffer((*windows.padded, channels), dtype, fill=0)
-        self._bordered = windows.padded != windows.inputs or spread != (1, 1)
-        self._is_plain = windows.kernel == windows.stride == (1, 1) and not self._bordered
-        height, width = windows.outputs
-        size = math.prod(self._gathered.kernel) * channels
-        line_bytes = width * size * np.dtype(dtype).itemsize
-        self.lines = min(max(_PATCH_BYTES // line_bytes, 1), height)
-        self._images = max(_PATCH_BYTES // (line_bytes * height), 1)
-        small = [n for n in range(1, height + 1) if height % n == 0 and n * width * size * filters <= _SMALL_PRODUCT]
-        self._lines_of_part = max(small, default=1)
-        self._sums = RowBuffer((filters,), dtype)  # of products, before they are added
-
-    def load(self, images: Array) -> None:
-        """Take images (B, H, W, C), or shards of them. They must stay as they are while they are multiplied."""
-        self._loaded = np.ascontiguousarray(images).reshape(-1, *images.shape[-3:])
-        if self._bordered:
-            padded = self._padded.rows(self._images)
-            self._inside = self._windows.image(padded)[:, :: self._spread[0], :: self._spread[1]]
-        else:
-            padded = self._loaded
-        self._under_windows = self._gathered.under(padded)
-
-    def blocks(self, shard_rows: int, rows: slice) -> Iterator[Block]:
-        """All windows on these images, which are whole shards, in blocks that depend on the size of a shard alone."""
-        for shard in range(rows.start, rows.stop, shard_rows or 1):
-            for start in range(shard, shard + shard_rows, self._images):
-                images = slice(start, min(start + self._images, shard + shard_rows))
-                for top in range(0, self._windows.outputs[0], self.lines):
-                    yield images, slice(top, min(top + self.lines, self._windows.outputs[0]))
-
-    def multiply(self, block: Block, W: Array, out: Array) -> None:
-        """W (KH, KW, groups, C / groups, F / groups): the pixels under a block's windows times W, (b, h', W', F)."""
-        if self._groups == 1:
-            matrices = self._gather(block)
-            W = W.reshape(len(matrices), matrices[0].shape[-1], -1)
-            out = out.reshape(*matrices[0].shape[:-1], -1)
-            np.matmul(matrices[0], W[0], out=out)
-            for P, weights in zip(matrices[1:], W[1:], strict=True):
-                out += np.matmul(P, weights, out=self._sums.rows(*out.shape[:-1]))
-        else:
-            np.einsum("bhwijgm,ijgmn->bhwgn", self._in_groups(self._under(block)), W, out=self._in_groups(out))
-
-    def multiply_transposed(self, block: Block, dY: Array, out: Array) -> None:
-        """dY (b, h', W', F): the sums over a block's windows of their pixels times dY, of W's shape."""
-        if self._groups == 1:
-            matrices = self._gather(block)
-            dY = dY.reshape(*matrices[0].shape[:-1], -1)
-            out = out.reshape(len(matrices), matrices[0].shape[-1], -1)
-            for P, sums in zip(matrices, out, strict=True):
-                parts = self._sums.rows(*P.shape[:-2], P.shape[-1])
-                np.matmul(P.swapaxes(-1, -2), dY, out=parts)
-                np.add.reduce(parts.reshape(-1, *sums.shape), axis=0, out=sums)
-        else:
-            np.einsum("bhwijgm,bhwgn->ijgmn", self._in_groups(self._under(block)), self._in_groups(dY), out=out)
-
-    def _under(self, block: Block) -> Array:
-        """The pixels to be gathered (b, lines, W', KH, KW, C), in the images or a copy of them with a border."""
-        images, lines = block
-        last = lines.stop + self._gathered.outputs[0] - self._windows.outputs[0]
-        if not self._bordered:
-            return self._under_windows[images, lines.start : last]
-        count = images.stop - images.start
-        if lines.start == 0:
-            np.copyto(self._inside[:count], self._loaded[images])
-        return self._under_windows[:count, lines.start : last]
-
-    def _in_groups(self, pixels: Array) -> Array:
-        """(…, C) -> (…, groups, C / groups)."""
-        return pixels.reshape(*pixels.shape[:-1], self._groups, -1)
-
-    def _gather(self, block: Block) -> list[Array]:
-        """For each product, the pixels under a block's windows as rows of matrices, (b, parts, windows, pixels * C).
-
-        Overwrites the last.
-        """
-        under = self._under(block)
-        lines, size = under.shape[:3], math.prod(under.shape[3:])
-        if self._is_plain:
-            gathered = under.reshape(*lines, size)
-        elif self._transposed:
-            memory = self._scratch.rows(size, *lines)
-            np.copyto(memory.reshape(*under.shape[3:], *lines), under.transpose(3, 4, 5, 0, 1, 2))
-            gathered = memory.transpose(1, 2, 3, 0)
-        else:
-            if self._windows.dilation[1] == 1:  # the pixels of a line of a window are one run
-                under = under.reshape(*under.shape[:4], -1)
-            gathered = self._scratch.rows(*lines, size)
-            copy_runs(gathered.reshape(under.shape), under)
-        height, distance = block[1].stop - block[1].start, self._windows.dilation[0]
-        parts = height // self._lines_of_part if height % self._lines_of_part == 0 else 1
-        tops = range(0, self._products * distance, distance)
-        return [gathered[:, top : top + height].reshape(lines[0], parts, -1, size) for top in tops]

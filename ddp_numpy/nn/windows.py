@@ -1,7 +1,8 @@
 """Where the windows of a convolution or a pool stand on an image, and the pixels under them."""
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,21 +80,45 @@ class Windows(NamedTuple):
         lines = self.outputs[0] + self.dilation[0] * (self.kernel[0] - 1)
         return self._replace(kernel=(1, self.kernel[1]), outputs=(lines, self.outputs[1]))
 
-    def reversed(self) -> "Windows":
-        """The windows of stride 1 on images (H', W') spread out to this stride, of which each pixel (H, W) has one.
+    def ways_back(self) -> "list[WayBack]":
+        """From gradients of windows to gradients of pixels, for each part of the pixels.
 
-        Pixel p lies at place i of window (p - i * dilation) / stride, if that is whole: among windows that are spread
-        out, the pixels at p, p - dilation, … So place 0 of the kernel comes last.
+        Pixel p lies at place i of window (p + before - i * dilation) / stride, if that is whole: at the last of its
+        places in the first of its windows. Pixels that are a stride apart lie at the same places, each in the window
+        behind. Pixels in no window are in no part.
         """
-        before, first, inputs, padded = [], [], [], []
-        for axis in range(2):
-            reach = self.dilation[axis] * (self.kernel[axis] - 1)
-            before.append(max(reach - self.before[axis], 0))
-            first.append(max(self.before[axis] - reach, 0))
-            inputs.append(self.stride[axis] * (self.outputs[axis] - 1) + 1)
-            padded.append(max(before[axis] + inputs[axis], first[axis] + self.inputs[axis] + reach))
-        sizes = (_two(inputs), self.kernel, (1, 1), self.dilation, _two(before), _two(padded), self.inputs, _two(first))
-        return Windows(*sizes)
+        found = []
+        for rows, columns in itertools.product(*(self._ways_back(axis) for axis in range(2))):
+            sizes = ((rows[2][k], columns[2][k]) for k in range(6))
+            kernel, dilation, before, padded, outputs, first = sizes
+            there = Windows(self.outputs, kernel, (1, 1), dilation, before, padded, outputs, first)
+            found.append(WayBack((rows[0], columns[0]), (rows[1], columns[1]), there))
+        return found
+
+    def _ways_back(self, axis: int) -> Iterator[tuple[slice, slice, Shape]]:
+        """Along one axis: pixels, places, and kernel, dilation, before, padded, outputs and first of the windows."""
+        size, stride, dilation = self.inputs[axis], self.stride[axis], self.dilation[axis]
+        for start in range(min(stride, size)):
+            pixel = start + self.before[axis]
+            places = [i for i in range(self.kernel[axis]) if (pixel - i * dilation) % stride == 0]
+            if places:
+                step = places[1] - places[0] if len(places) > 1 else stride
+                distance, count = step * dilation // stride, len(range(start, size, stride))
+                window = (pixel - places[-1] * dilation) // stride
+                before, first = max(-window, 0), max(window, 0)
+                padded = max(before + self.outputs[axis], first + count + distance * (len(places) - 1))
+                sizes = (len(places), distance, before, padded, count, first)
+                yield slice(start, None, stride), slice(places[-1], places[0] - 1 if places[0] else None, -step), sizes
+
+
+class WayBack(NamedTuple):
+    """How some pixels get their gradients: those under windows of stride 1 on gradients (H', W'), times weights."""
+
+    pixels: tuple[slice, slice]
+    """Which pixels of the images (H, W)."""
+    places: tuple[slice, slice]
+    """Which places of the kernel their weights are at, in the order in which the windows have them."""
+    windows: Windows
 
 
 def windows(layer: str, shape: Shape, kernel: Pair, stride: Pair, border: Padding, dilation: Pair = (1, 1)) -> Windows:
