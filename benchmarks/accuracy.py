@@ -22,15 +22,15 @@ HELD_OUT = 5_000
 _ADAM = "--optimizer adamw --schedule one-cycle"
 _NESTEROV = "--optimizer sgd --momentum 0.9 --nesterov"
 _LARGE = "--label-smoothing 0.1 --schedule one-cycle --epochs 90"
-_AFFINE = "--augment-shift 2 --augment-rotation 10 --augment-scale 0.1 --augment-shear 0.1"
+_AFFINE = "--augment-rotation 10 --augment-scale 0.1 --augment-shear 0.1"
 PRESETS = {
     "mlp, dropout": f"--hidden 1024,1024,1024 --dropout 0.5 {_ADAM} --lr 0.001 --weight-decay 0.1 "
     "--label-smoothing 0.1 --batch-size 128 --epochs 40",
     "mlp, elastic": f"--hidden 1024,1024 --dropout 0.2 {_ADAM} --lr 0.001 --label-smoothing 0.05 --batch-size 128 "
-    f"--epochs 40 {_AFFINE} --augment-elastic 1",
+    f"--epochs 40 --augment-shift 2 {_AFFINE} --augment-elastic 1",
     "cnn, 1 epoch": f"--model cnn {_ADAM} --lr 0.004 --label-smoothing 0.05 --batch-size 64 --epochs 1",
-    "cnn, augmented": f"--model cnn --dropout 0.4 {_ADAM} --lr 0.004 --label-smoothing 0.1 --batch-size 64 --epochs 15 "
-    f"{_AFFINE}",
+    "cnn, augmented": f"--model cnn --dropout 0.2 {_ADAM} --lr 0.004 --label-smoothing 0.05 --batch-size 64 "
+    f"--epochs 15 --augment-shift 1.5 {_AFFINE}",
     "tiny": f"--model tiny {_ADAM} --lr 0.01 --batch-size 64 --epochs 15 --augment-shift 1 --augment-rotation 5",
     "batch 64, Nesterov": f"{_LARGE} {_NESTEROV} --batch-size 64 --lr 0.1 --weight-decay 0.0001",
     "batch 4096, Nesterov": f"{_LARGE} {_NESTEROV} --batch-size 4096 --lr 1 --clip-norm 0.3 --weight-decay 0.0005",
