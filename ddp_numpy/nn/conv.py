@@ -19,7 +19,18 @@ from ddp_numpy.nn.context import EVALUATION, Array, Context
 from ddp_numpy.nn.initialize import INITIALIZERS
 from ddp_numpy.nn.layers import MOST_NUMBERS, Layer, Shape
 from ddp_numpy.nn.products import ChannelProducts, MatrixProducts, Products
-from ddp_numpy.nn.windows import Padding, Pair, Windows, as_config, as_padding, as_pair, copy_runs, times, windows
+from ddp_numpy.nn.windows import (
+    Padding,
+    Pair,
+    WayBack,
+    Windows,
+    as_config,
+    as_padding,
+    as_pair,
+    copy_runs,
+    times,
+    windows,
+)
 
 
 class Conv2D(Layer):
@@ -83,7 +94,7 @@ class Conv2D(Layer):
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
         there = self._windows(input_shape)
-        ways_back, channels = [way.windows for way in there.ways_back()], input_shape[2]
+        channels = input_shape[2]
         if self.groups not in (1, channels):
             raise InputError(
                 f"layer {self.number} (Conv2D): groups is {self.groups}, and must be 1 or the number of channels, "
@@ -95,10 +106,12 @@ class Conv2D(Layer):
                 f"multiple of {self.groups}"
             )
         W_shape = (*self.kernel, channels, self.filters // self.groups)
+        reach = (there.dilation[axis] * (self.kernel[axis] - 1) for axis in range(2))
+        dY_padded = math.prod(map(sum, zip(there.inputs, there.outputs, reach, strict=True)))  # at most
         largest = max(
             math.prod(W_shape),
             math.prod(there.outputs) * self.filters,
-            max((math.prod(back.padded) for back in ways_back), default=0) * self.filters,
+            dY_padded * self.filters,
             math.prod(self.kernel) * max(there.outputs[1] * channels, input_shape[1] * self.filters),  # of patches
         )
         if largest > MOST_NUMBERS:
@@ -114,25 +127,10 @@ class Conv2D(Layer):
 
     def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> Shape:
         W_shape = self.parameter_shapes(input_shape)["W"]
-        there, scratch = self._windows(input_shape), RowBuffer((), dtype)
-        inputs, outputs = input_shape[2] // self.groups, self.filters // self.groups
-        self._groups_shape = (*self.kernel, self.groups, inputs, outputs)  # of W
-
-        def products(windows: Windows, channels: int, filters: int) -> Products:
-            if self.groups == 1:
-                return MatrixProducts(windows, channels, filters, scratch, dtype)
-            return ChannelProducts(windows, channels, self.groups, dtype)
-
-        self._of_X = products(there, input_shape[2], self.filters)
-        self._of_dY = [
-            (
-                way,
-                products(way.windows, self.filters, input_shape[2]),
-                np.empty((*way.windows.kernel, self.groups, outputs, inputs), dtype),
-            )
-            for way in there.ways_back()
-        ]
-        self._skips = len(self._of_dY) < math.prod(map(min, self.stride, input_shape))  # pixels in no window
+        there, self._input_shape, self._scratch = self._windows(input_shape), input_shape, RowBuffer((), dtype)
+        self._groups_shape = (*self.kernel, self.groups, W_shape[2] // self.groups, W_shape[3])  # of W
+        self._of_X = self._products(there, input_shape[2], self.filters, dtype)
+        self._of_dY: list[tuple[WayBack, Products, Array]] | None = None  # until backward needs it
         self._dX_part = RowBuffer((input_shape[2],), dtype)
         self.outputs = RowBuffer((*there.outputs, self.filters), dtype)
         self.input_gradients = RowBuffer(input_shape, dtype)
@@ -172,8 +170,10 @@ class Conv2D(Layer):
             return None
         input_gradients = self.input_gradients.rows(*dY.shape[:-3])
         dX = input_gradients.reshape(-1, *input_gradients.shape[-3:])
-        if self._skips:
-            dX.fill(0)
+        if self._of_dY is None:
+            self._of_dY = self._ways_back()
+        if len(self._of_dY) < math.prod(map(min, self.stride, dX.shape[1:3])):
+            dX.fill(0)  # for pixels in no window
         for way, products, W in self._of_dY:
             products.load(dY)
             np.copyto(W, self.W.reshape(self._groups_shape)[way.places].swapaxes(3, 4))
@@ -186,6 +186,20 @@ class Conv2D(Layer):
                     products.multiply(block, W, out=part)
                     copy_runs(pixels[block], part)
         return input_gradients
+
+    def _ways_back(self) -> list[tuple[WayBack, Products, Array]]:
+        """For each part of the pixels, the products of dY, and memory for the weights of its places."""
+        found, dtype = [], self.W.dtype
+        *_, groups, inputs, outputs = self._groups_shape
+        for way in self._windows(self._input_shape).ways_back():
+            W = np.empty((*way.windows.kernel, groups, outputs, inputs), dtype)
+            found.append((way, self._products(way.windows, self.filters, groups * inputs, dtype), W))
+        return found
+
+    def _products(self, windows: Windows, channels: int, filters: int, dtype: npt.DTypeLike) -> Products:
+        if self.groups == 1:
+            return MatrixProducts(windows, channels, filters, self._scratch, dtype)
+        return ChannelProducts(windows, channels, self.groups, dtype)
 
     def write_gradients(self, shard: int | EllipsisType = ...) -> None:
         """Fill dW, of W's shape, and db (F,), with sums over blocks in their order."""
