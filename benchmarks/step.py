@@ -8,7 +8,7 @@ import json
 import statistics
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import click
 import numpy as np
@@ -16,11 +16,12 @@ import numpy as np
 from ddp_numpy import SGD, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Reshape, Sequential, Trainer, load_data, world
 from ddp_numpy.comm import Communicator
 from ddp_numpy.comm.world import Sums
-from ddp_numpy.data import Dataset, Reader, batches, epoch_order
+from ddp_numpy.data import Dataset, Reader
 from ddp_numpy.exchange import choose_exchange
 from ddp_numpy.exchange.choice import Name
-from ddp_numpy.nn import Array, Layer
+from ddp_numpy.nn import Layer
 from ddp_numpy.nn.presets import cnn, mlp
+from ddp_numpy.scaling.job import whole_batches
 
 _BLOCK = 40  # this many calls are timed together
 NETWORKS: dict[str, Callable[[int], list[Layer]]] = {
@@ -102,14 +103,6 @@ def allocated_by(step: Callable[[], None]) -> int:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return peak - before
-
-
-def whole_batches(rows: int, batch_size: int) -> Iterator[Array]:
-    """The batches of epoch 1, 2, 3 … without the last batch of an epoch if it is short."""
-    epoch = 0
-    while True:
-        epoch += 1
-        yield from (batch for batch in batches(epoch_order(rows, 1, epoch), batch_size) if len(batch) == batch_size)
 
 
 def matrix_products(model: Sequential, rows: int) -> None:

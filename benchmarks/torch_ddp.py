@@ -16,9 +16,9 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmarks.step import whole_batches
 from ddp_numpy import SingleProcess, load_data
 from ddp_numpy.data import share
+from ddp_numpy.scaling.job import whole_batches
 
 _BLOCK = 40
 

@@ -13,7 +13,7 @@ from click_option_group import optgroup
 from ddp_numpy.base.errors import InputError, JobError
 from ddp_numpy.base.files import open_regular
 from ddp_numpy.base.messages import begin_command, one_line
-from ddp_numpy.comm import Communicator, end_job, is_reporter, world
+from ddp_numpy.comm import Communicator, SingleProcess, end_job, is_reporter, world
 from ddp_numpy.settings import GROUPS, OPTIONS, Settings
 
 _LARGEST_CONFIG = 2**20  # bytes; a file of all options has a thousandth of it
@@ -21,8 +21,10 @@ _LARGEST_CONFIG = 2**20  # bytes; a file of all options has a thousandth of it
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def run(command: click.Command) -> NoReturn:
+def run(command: click.Command, alone: bool = False) -> NoReturn:
     """Run a command as each rank of a job does, with the communicator as its context's obj; never returns.
+
+    alone: this process is no rank, whoever started it, and does not start MPI.
 
     Bad usage and any other JobError end in one line, `error: …`, from rank 0 and in the error's exit status on
     every rank; any other exception in a traceback, and all ranks gone.
@@ -31,7 +33,7 @@ def run(command: click.Command) -> NoReturn:
     comm: Communicator | None = None
     try:
         context, usage_error = _parse(command)
-        comm = world()
+        comm = SingleProcess() if alone else world()
         comm.agree(usage_error)
         assert context is not None
         with context:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.comm import Communicator
-from ddp_numpy.data import Dataset
+from ddp_numpy.data import Dataset, load_data
 from ddp_numpy.exchange import choose_exchange
 from ddp_numpy.nn import Augment, Flatten, Layer, Reshape, Sequential
 from ddp_numpy.nn.presets import IMAGE_PRESETS, image_shape, mlp
@@ -41,6 +41,18 @@ _SCHEDULES: dict[str, tuple[str, ...]] = {
     "one-cycle": ("schedule_epochs",),
     "plateau": ("patience", "lr_factor"),
 }
+
+
+def read_data(settings: Settings, comm: Communicator) -> tuple[Dataset, Dataset]:
+    """The rows that the settings name, to train and to validate. Collective. Raises InputError."""
+    return load_data(
+        settings.data.source,
+        comm,
+        label_column=settings.data.label_column,
+        valid_fraction=settings.data.valid_fraction,
+        seed=settings.training.seed,
+        divisor=settings.data.divisor,
+    )
 
 
 def make_trainer(settings: Settings, train_data: Dataset, comm: Communicator) -> Trainer:

@@ -8,8 +8,8 @@ import ddp_numpy
 from ddp_numpy.base.threads import describe_blas
 from ddp_numpy.cli import run, training_options, training_settings
 from ddp_numpy.comm import Communicator, is_launched, is_reporter, world
-from ddp_numpy.data import Dataset, load_data
-from ddp_numpy.making import learning_rate, make_trainer, scaled_by, schedule_epochs
+from ddp_numpy.data import Dataset
+from ddp_numpy.making import learning_rate, make_trainer, read_data, scaled_by, schedule_epochs
 from ddp_numpy.nn.table import table
 from ddp_numpy.runs.circumstances import circumstances
 from ddp_numpy.runs.folder import NoRecord, RunFolder
@@ -54,14 +54,7 @@ def train(settings: Settings, given: set[str], comm: Communicator) -> None:
             start = find_start(settings.output.resume, settings.output.out, report.warning)
             settings = start.settings(settings, given)
     settings = comm.broadcast(settings)
-    train_data, valid_data = load_data(
-        settings.data.source,
-        comm,
-        label_column=settings.data.label_column,
-        valid_fraction=settings.data.valid_fraction,
-        seed=settings.training.seed,
-        divisor=settings.data.divisor,
-    )
+    train_data, valid_data = read_data(settings, comm)
     trainer = make_trainer(settings, train_data, comm)
     if settings.output.describe:
         for line in table(trainer.model, trainer.piece_rows):

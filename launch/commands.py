@@ -32,7 +32,7 @@ from launch.signals import Signalled, Signals
 _FATAL = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
 _KILLED = {255} | {base + number for base in (0, 128) for number in _FATAL}
 
-_TRAIN = "ddp_numpy.train"
+_TRAIN, _SCALING = "ddp_numpy.train", "ddp_numpy.scaling"
 _NO_COMMAND = 2  # the exit status
 _module_option = click.option(
     "-m", "module", metavar="MODULE", help=f"What each rank runs, if it is no script.  [default: {_TRAIN}]"
@@ -219,6 +219,14 @@ def sbatch_command(
     )
     resumes = resuming(arguments) if program == _TRAIN else None
     print(script(allocation, flavour, path, job, resumes), end="")
+
+
+@cli.command("scaling", add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def scaling_command(arguments: tuple[str, ...]) -> None:
+    """Measure how training scales with the number of ranks: as python -m ddp_numpy.scaling."""
+    check_program(_SCALING)
+    os.execv(sys.executable, [sys.executable, "-m", _SCALING, *arguments])
 
 
 def run() -> None:

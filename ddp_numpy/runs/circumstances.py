@@ -22,7 +22,7 @@ def circumstances(comm: Communicator, hosts: list[str], epoch: int, step: int) -
     library, threads = blas()
     return {
         "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "command": _command(),
+        "command": command(),
         "epoch": epoch,
         "step": step,
         "ranks": comm.size,
@@ -39,10 +39,11 @@ def circumstances(comm: Communicator, hosts: list[str], epoch: int, step: int) -
     }
 
 
-def _command() -> str:
+def command() -> str:
     """The command that this process runs, as a shell takes it: python -m ddp_numpy.train --lr 0.1."""
     module = sys.modules["__main__"].__spec__
-    return shlex.join(["python", *(["-m", module.name] if module else [sys.argv[0]]), *sys.argv[1:]])
+    program = ["-m", module.name.removesuffix(".__main__")] if module else [sys.argv[0]]
+    return shlex.join(["python", *program, *sys.argv[1:]])
 
 
 def _cpu() -> str:

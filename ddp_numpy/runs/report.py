@@ -3,9 +3,14 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from ddp_numpy.base.messages import one_line, tell
 from ddp_numpy.training.metrics import Epoch
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _COLUMNS = (
     ("epoch", "{0.number:>5}"),
@@ -62,18 +67,23 @@ class Report:
         """Print the line of one epoch."""
         self.line("  ".join(cell.format(epoch) for _, cell in _COLUMNS))
 
-    @contextlib.contextmanager
-    def progress(self, epochs: int, rows: int) -> Iterator[Callable[[int], None]]:
-        """A progress bar, if the output is a terminal. Yields a function: call it with the number of rows just done.
+    def progress(self, epochs: int, rows: int) -> AbstractContextManager[Callable[[int], None]]:
+        """A progress bar, if the output is a terminal. Returns a function: call it with the number of rows just done.
 
         epochs: of the whole run; rows: in each epoch.
         """
-        if not (self.visible and self._console.is_terminal):
-            yield lambda done: None
-            return
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        return progress("training", epochs * rows, self._console if self.visible else None)
 
-        columns = (TextColumn("training"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self._console, transient=True) as bar:
-            task = bar.add_task("", total=epochs * rows)
-            yield lambda done: bar.advance(task, done)
+
+@contextlib.contextmanager
+def progress(what: str, total: int, console: "Console | None") -> Iterator[Callable[[int], None]]:
+    """A progress bar, if the console is a terminal. Yields a function: call it with how much was just done."""
+    if console is None or not console.is_terminal:
+        yield lambda done: None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done: bar.advance(task, done)

@@ -70,6 +70,17 @@ def test_the_doctor_passes(cluster: Cluster, folder: Path) -> None:
     assert all(row["busbw"] == pytest.approx(row["algbw"]) for row in report["allreduce"])  # 2 (n-1) / n for n = 2
 
 
+def test_a_sweep_over_hosts(cluster: Cluster, folder: Path) -> None:
+    a, b, _ = cluster.hosts
+    options = ("--repeat", "1", "--seconds", "0.1", "--data", "t.csv", "--batch-size", "16", "--out", "sweep")
+    job = launch(cluster, "scaling", "--ranks", "1,2", "--hosts", f"{a}:1,{b}:1", *options, cwd=folder)
+    assert job.status == 0, job.err
+    assert "over 1 host" in job.out
+    found = [json.loads(line) for line in (folder / "sweep" / "samples.jsonl").read_text().splitlines()]
+    hosts = {(sample["ranks"], sample["alone"]): sample["facts"]["hosts"] for sample in found}
+    assert hosts == {(1, True): [a], (1, False): [a], (2, False): [a, b]}
+
+
 @pytest.fixture
 def cut_off(cluster: Cluster) -> Iterator[str]:
     """A host whose link is down."""

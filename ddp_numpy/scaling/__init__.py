@@ -1,0 +1,1 @@
+"""The scaling lab: measures how training scales with the number of ranks."""

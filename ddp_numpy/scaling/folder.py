@@ -1,0 +1,65 @@
+"""The folder of a sweep: what is measured, and all samples. A sweep that is broken off goes on in it."""
+
+import contextlib
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.files import HIDDEN, atomic_write, open_regular
+from ddp_numpy.base.lock import FolderLock
+from ddp_numpy.scaling.samples import Samples
+
+PLAN = "sweep.json"
+_FORMAT = "ddp_numpy sweep 1"
+_LARGEST_BYTES = 2**20  # of a plan
+
+
+@contextlib.contextmanager
+def opened(path: Path, plan: dict[str, Any]) -> Iterator[tuple[Samples, int]]:
+    """The samples that a folder has, and a number for the order of launches, which the folder keeps.
+
+    plan: what decides the samples, as JSON can hold it. Makes the folder, and keeps other sweeps out of it for the time
+    of the block. Raises InputError if it can't be written, if it has another plan or other files, and if it is damaged.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(path, lambda _: None)
+    except OSError as error:
+        raise InputError(f"--out {path}: {error.strerror or error}") from error
+    try:
+        if (path / PLAN).exists():
+            seed = _same_plan(path / PLAN, plan)
+        elif strangers := [file.name for file in path.iterdir() if not file.name.startswith(HIDDEN)]:
+            raise InputError(
+                f"--out {path}: has files that are no sweep's, {min(strangers)} for one; take a new folder"
+            )
+        else:
+            seed = secrets.randbelow(2**32)
+            with atomic_write(path / PLAN) as file:
+                file.write(json.dumps({"format": _FORMAT, "seed": seed, "plan": plan}, indent=1).encode() + b"\n")
+        yield Samples(path), seed
+    finally:
+        lock.release()
+
+
+def _same_plan(path: Path, plan: dict[str, Any]) -> int:
+    """The number that a folder with this plan keeps. Raises InputError if it has another."""
+    try:
+        with open_regular(path) as file:
+            found = json.loads(file.read(_LARGEST_BYTES))
+        there, seed = found["plan"], int(found["seed"])
+        if found["format"] != _FORMAT:
+            raise ValueError("another format")
+        changed = (
+            min(name for name in {**there, **plan} if there.get(name) != plan.get(name)) if there != plan else None
+        )
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except (KeyError, TypeError, ValueError, RecursionError, AttributeError):
+        raise InputError(f"{path}: is damaged, or of another version; take a new folder for --out") from None
+    if changed is not None:
+        raise InputError(f"{path}: a sweep can't go on with another {changed}; take a new folder for --out")
+    return seed
