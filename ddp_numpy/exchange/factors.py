@@ -118,7 +118,7 @@ class FactorExchange:
             for name, array in optimizer.state.items()
             if not rows.alone and (array.shape == model.params.shape or self._update_whole)
         }
-        most_blocks = MOST_BLOCKS * len(cuts) + ranks
+        most_blocks, most_chunks = MOST_BLOCKS * len(cuts) + ranks, -(-rows.chunks // ranks)
         wanted: Shapes = {
             "mailbox": (model.params.shape, model.dtype),
             "grads": (model.params.shape if self._update_whole else (0,), model.dtype),
@@ -126,7 +126,7 @@ class FactorExchange:
             "totals": ((riders + 1,), self.tally.dtype),
             "unfit": ((most_blocks,), np.bool_),
             "norms": ((most_blocks + 1,), np.float64),
-            "sums": ((ranks if rows.alone else 0, self._most_sums(), model.params.size), model.dtype),
+            "sums": ((ranks if rows.alone else 0, memory_for_sum(most_chunks), model.params.size), model.dtype),
             **{name: (array.shape, array.dtype) for name, array in state.items()},
         }
         factors, first = factor_shapes(cuts, self._rows.held, model.dtype), f"X of {model.layers[0].number}"
@@ -147,10 +147,6 @@ class FactorExchange:
         self._riders = np.zeros(riders + 1, self.tally.dtype)
         self.riders = self._riders[:-1]
         self._squares, self._sure_below = (0.0, 0.0), float(np.finfo(model.dtype).max) / 1024 / ranks
-
-    def _most_sums(self) -> int:
-        """How many partial sums of its own chunks a rank has at a time."""
-        return memory_for_sum(-(-self._rows.chunks // self._comm.size))
 
     def _sum_rest(self, layers: list[Layer], batch_size: int) -> Rest | None:
         """Have the gradients of layers that can't be cut summed; None if there are none."""

@@ -89,8 +89,7 @@ class Windows(NamedTuple):
         """
         found = []
         for rows, columns in itertools.product(*(self._ways_back(axis) for axis in range(2))):
-            sizes = ((rows[2][k], columns[2][k]) for k in range(6))
-            kernel, dilation, before, padded, outputs, first = sizes
+            kernel, dilation, before, padded, outputs, first = zip(rows[2], columns[2], strict=True)
             there = Windows(self.outputs, kernel, (1, 1), dilation, before, padded, outputs, first)
             found.append(WayBack((rows[0], columns[0]), (rows[1], columns[1]), there))
         return found

@@ -1,6 +1,5 @@
 """The command line of the scaling lab: python -m ddp_numpy.scaling, or python -m launch scaling."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -84,7 +83,7 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
     }  # fmt: skip
     with ended_by_signals():
         launcher.check(sweep)
-        with opened(folder, json.loads(json.dumps(plan))) as (samples, seed):
+        with opened(folder, plan) as (samples, seed):
             if samples.torn:
                 tell(f"note: the last line of {folder / LINES} was cut off; it is measured again")
             measure(sweep, launcher, samples, seed, quiet=settings.output.quiet)

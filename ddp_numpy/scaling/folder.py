@@ -24,6 +24,7 @@ def opened(path: Path, plan: dict[str, Any]) -> Iterator[tuple[Samples, int]]:
     plan: what decides the samples, as JSON can hold it. Makes the folder, and keeps other sweeps out of it for the time
     of the block. Raises InputError if it can't be written, if it has another plan or other files, and if it is damaged.
     """
+    plan = json.loads(json.dumps(plan))  # as it is read again, with lists in place of tuples
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(path, lambda _: None)

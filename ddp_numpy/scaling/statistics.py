@@ -9,21 +9,21 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-CONFIDENCE = 0.95
+_CONFIDENCE = 0.95
 
 
 class Median(NamedTuple):
-    """A median, and an interval of two of the values that the median of all possible ones lies in."""
+    """The median of some values, and an interval, between two of them, for the median of all possible values."""
 
     value: float
     low: float
     high: float
     coverage: float
-    """How probable that is, at least."""
+    """How probable it is, at least, that the interval has that median in it."""
 
 
-def median(values: Sequence[float], confidence: float = CONFIDENCE) -> Median:
-    """The median of independent values, at least one, and its narrowest symmetric interval of this confidence.
+def median(values: Sequence[float]) -> Median:
+    """The median of independent values, at least one, and the narrowest symmetric interval that is sure to 95 %.
 
     The median of all possible values is below each value with probability 1/2. So it is below the k + 1 smallest of n
     values, or above the k + 1 largest, with the probability that of n coins at most k show heads. With few values even
@@ -34,7 +34,7 @@ def median(values: Sequence[float], confidence: float = CONFIDENCE) -> Median:
     left_out, ways, outside = 0, 1, 1  # of the 2^count throws: with so many heads, and with as many at most
     while True:
         ways = ways * (count - left_out) // (left_out + 1)
-        if 1 - 2 * (outside + ways) / 2**count < confidence:
+        if 1 - 2 * (outside + ways) / 2**count < _CONFIDENCE:
             break
         left_out, outside = left_out + 1, outside + ways
     coverage = max(0.0, 1 - 2 * outside / 2**count)
@@ -42,5 +42,5 @@ def median(values: Sequence[float], confidence: float = CONFIDENCE) -> Median:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of all values, of which there is one, does not exceed."""
+    """The smallest value that at least this share of all values does not exceed. values: at least one."""
     return sorted(values)[max(math.ceil(share * len(values)) - 1, 0)]

@@ -36,23 +36,23 @@ class Launcher(NamedTuple):
     job_options: tuple[str, ...]
     """Other options of job.py."""
 
-    def command(self, point: Point, *more: str) -> list[str]:
+    def words(self, point: Point, *more: str) -> list[str]:
         """The command that launches a point. more: options of `launch run`."""
-        command = [sys.executable, str(_LAUNCHER), "run", "-n", str(point.ranks), *self.options, *more]
+        words = [sys.executable, str(_LAUNCHER), "run", "-n", str(point.ranks), *self.options, *more]
         settings = json.dumps(self.settings | {"batch-size": point.batch_size})
         alone = ["--alone"] if point.alone else []
-        return [*command, "-m", "ddp_numpy.scaling.job", "--", "--settings", settings, *self.job_options, *alone]
+        return [*words, "-m", "ddp_numpy.scaling.job", "--", "--settings", settings, *self.job_options, *alone]
 
     def check(self, sweep: Sweep) -> None:
         """Raise InputError if the launcher refuses a point, such as one with more ranks than the hosts have slots."""
         for point in sweep.points():
-            ended = _run(self.command(point, "--dry-run"))
+            ended = _run(self.words(point, "--dry-run"))
             if ended.returncode:
                 raise InputError(f"{point}: {_said(ended.stderr)}")
 
     def measure(self, repetition: int, point: Point) -> Sample:
         """Launch a point. Raises LaunchFailedError unless it ends well, and InputError if the settings can't be."""
-        ended = _run(self.command(point))
+        ended = _run(self.words(point))
         if ended.returncode == InputError.exit_status:
             raise InputError(f"{point}: {_said(ended.stderr)}")
         if ended.returncode:
@@ -87,16 +87,16 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run the launcher to its end. If this process is told to end, so is the launcher, which then ends all ranks."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end. If this process is told to end, so is the command; the launcher then ends all ranks."""
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             out, err = process.communicate()
         except BaseException:
             process.terminate()
             process.communicate()
             raise
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
 def _said(text: str) -> str:

@@ -25,7 +25,7 @@ def lines(sweep: Sweep, mode: Mode, found: Sequence[Row], target_loss: float | N
     """A table of one mode, and how to read it. target_loss: what training was asked to reach, too."""
     columns = list(_COLUMNS)
     if any(row.over_one_host is not None for row in found):
-        columns.append(("over 1 host", lambda row: f"{row.over_one_host or 0:.1%}"))
+        columns.append(("over 1 host", lambda row: _share(row.over_one_host)))
     if target_loss is not None:
         columns.append((f"s to {target_loss:g}", lambda row: _seconds(row.seconds_to_loss)))
     table = [[name for name, _ in columns], *([cell(row) for _, cell in columns] for row in found)]
@@ -41,6 +41,10 @@ def lines(sweep: Sweep, mode: Mode, found: Sequence[Row], target_loss: float | N
 
 def _interval(median: Median, times: float, form: str) -> str:
     return f"[{median.low * times:{form}}, {median.high * times:{form}}]"
+
+
+def _share(efficiency: float | None) -> str:
+    return "-" if efficiency is None else f"{efficiency:.1%}"
 
 
 def _seconds(median: Median | None) -> str:
