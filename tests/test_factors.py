@@ -1,5 +1,9 @@
 """Gradients cut along parameters, in one process: trials, what is not finite, layers that write elsewhere."""
 
+from collections.abc import Callable
+from itertools import cycle
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from tables import classified_rows
@@ -20,6 +24,7 @@ from ddp_numpy import (
     Trainer,
 )
 from ddp_numpy.exchange import choose_exchange
+from ddp_numpy.exchange.gathering import much_quicker
 from ddp_numpy.exchange.trials import Trials
 
 
@@ -181,6 +186,34 @@ def test_what_is_large_but_finite_is_no_error() -> None:
 def test_auto_is_what_its_rule_says(ranks: int, hosts: int, batch: int, reproducible: bool, kind: str) -> None:
     comm = TwoHosts(ranks, hosts)
     assert type(choose_exchange("auto", comm, batch, reproducible=reproducible)).__name__ == kind
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_quicker"),
+    [
+        ([1.0], [2.0], True),
+        ([2.0], [1.0], False),
+        ([0.95], [1.0], False),  # not by a tenth
+        ([1.0, 1.0, 1.0], [2.0, 0.1, 2.0], True),  # some tries of the slower way are quick by chance
+        ([1.0, 9.0, 1.0], [2.0, 2.0, 2.0], True),  # and some of the quicker way are slow
+    ],
+)
+def test_a_trial_finds_the_quicker_exchange(
+    one: list[float], other: list[float], is_quicker: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("ddp_numpy.exchange.gathering.time", SimpleNamespace(perf_counter=lambda: now))
+
+    def exchange(milliseconds: list[float]) -> Callable[[], Callable[[], None]]:
+        tries = cycle(milliseconds)
+
+        def run() -> None:
+            nonlocal now
+            now += next(tries) / 1000
+
+        return lambda: run
+
+    assert much_quicker(SingleProcess(), exchange(one), exchange(other)) is is_quicker
 
 
 def test_gradients_are_gradients() -> None:

@@ -18,7 +18,8 @@ bits: see trials.py.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from ddp_numpy.comm import Communicator, in_cache_lines
 from ddp_numpy.data import Reader
 from ddp_numpy.exchange.division import MOST_BLOCKS, Round, blocks, merged
 from ddp_numpy.exchange.factor_memory import FactorPiece, Shapes, cut_layers, factor_shapes
-from ddp_numpy.exchange.gathering import least_seconds, unlike_kernels
+from ddp_numpy.exchange.gathering import much_quicker, unlike_kernels
 from ddp_numpy.exchange.gradients import (
     FloatExchange,
     GradientExchange,
@@ -71,8 +72,9 @@ class FactorExchange:
         """reproducible: the same bits on any number of ranks. micro_rows: rows of a micro-shard then.
 
         parts: in how many pieces at least a rank takes its rows of a batch. between: what goes between nodes, "factors"
-        or "slices" of gradients; "auto": what is quicker in a short trial. Where each node has one rank, a slice is the
-        whole gradient: `prepare` then returns the textbook's exchange, unless it has to be reproducible.
+        or "slices" of gradients; "auto": factors, if they take a tenth less time in a short trial. Where each node has
+        one rank, a slice is the whole gradient: `prepare` then returns the textbook's exchange, unless it has to be
+        reproducible.
         """
         self.reproducible, self.micro_rows, self.between, self.parts = reproducible, micro_rows, between, parts
         self.tally = GridTally() if reproducible else FloatTally()
@@ -171,14 +173,14 @@ class FactorExchange:
         otherwise = "slices" if self.reproducible or max(self._node.sizes) > 1 else "gradients"
         gathers = False
         if may_gather and not unlike:
-            gathering, summing = (self._seconds_of(way, batch_size) for way in ("factors", otherwise))
-            gathers = self._comm.broadcast(gathering < summing)
+            ways = [partial(self._ready_to_exchange, way, batch_size) for way in ("factors", otherwise)]
+            gathers = much_quicker(self._comm, *ways)
         if not self.reproducible:  # then other bits would come of the other way
             self.found = "factors" if gathers else otherwise
         return gathers
 
-    def _seconds_of(self, way: str, batch_size: int) -> float:
-        """How long an exchange of what is in memory takes at best, in one of the ways of `found`. Collective."""
+    def _ready_to_exchange(self, way: str, batch_size: int) -> Callable[[], None]:
+        """An exchange of what is in memory, in one of the ways of `found`."""
         self._divide(gathers=way == "factors")
         plan = self._plans.of(batch_size, 0)
         vector = np.zeros(len(self._gradient.all) + len(self._riders), self._model.dtype)
@@ -188,7 +190,7 @@ class FactorExchange:
             self._gradient.close(self._gradient.sum_of_ranks(plan.of_places).total())
             self._comm.allreduce_(vector)
 
-        return least_seconds(self._comm, as_in_the_textbook if way == "gradients" else lambda: self._exchange(plan))
+        return as_in_the_textbook if way == "gradients" else lambda: self._exchange(plan)
 
     def _divide(self, gathers: bool) -> None:
         """Give each rank of the node its blocks, and begin anew. gathers: each node makes the gradient of all rows."""
