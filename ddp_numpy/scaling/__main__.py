@@ -75,6 +75,8 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
     options = [f"--{name.replace('_', '-')}={value}" for name in _LAUNCH for value in _values(others[name])]
     target = [] if target_loss is None else ["--target-loss", str(target_loss)]
     training = {name: value for name, value in settings.recorded().items() if name not in names}
+    if settings.model.model_file is not None:  # whose code is no setting that a run records
+        training["model-file"] = str(settings.model.model_file.resolve())
     launcher = Launcher(tuple(options), training, ("--seconds", str(seconds), *target))
     folder = settings.output.out or Path("scaling") / time.strftime("%Y-%m-%d-%H%M%S")
     plan = {
