@@ -18,14 +18,16 @@ from ddp_numpy.scaling.statistics import median, percentile
 from ddp_numpy.scaling.table import lines
 
 SAMPLE = {
-    "version": 1, "repetition": 0, "ranks": 1, "batch_size": 64, "alone": False, "step_seconds": [0.5],
-    "facts": {"hosts": ["a"], "time": "now"},
+    "version": 2, "repetition": 0, "ranks": 1, "batch_size": 64, "kind": "ranks", "step_seconds": [0.5], "parts": None,
+    "facts": {"hosts": ["a"], "ranks_on": [{"host": "a", "cpus": [0]}], "time": "now"},
 }  # fmt: skip
 SWEEP = Sweep((1, 2, 4), ("strong", "weak"), 64, 3)
 
 
 def sample(repetition: int, point: Point, seconds: float, hosts: int = 1, **facts: Any) -> Sample:
-    return Sample(repetition, point, [seconds] * 10, {"hosts": ["a", "b"][:hosts], "time": "now", **facts})
+    ranks_on = [{"host": "a", "cpus": [0]}] * point.ranks
+    found = {"hosts": ["a", "b"][:hosts], "ranks_on": ranks_on, "time": "now", **facts}
+    return Sample(repetition, point, [seconds] * 10, None, found)
 
 
 def test_the_interval_of_a_median_by_hand() -> None:
@@ -49,13 +51,17 @@ def test_the_interval_has_the_median_as_often_as_it_says(count: int) -> None:
 
 
 def test_points_and_their_order() -> None:
-    points = {Point(1, 64, alone=True), Point(1, 64), Point(2, 64), Point(4, 64), Point(2, 128), Point(4, 256)}
+    points = {Point(1, 64, "alone"), Point(1, 64), Point(2, 64), Point(4, 64), Point(2, 128), Point(4, 256)}
     assert set(SWEEP.points()) == points
     launches = SWEEP.launches(seed=1)
     for number, of_one in itertools.groupby(launches, key=lambda launch: launch[0]):
         assert Counter(point for _, point in of_one) == Counter(points), f"repetition {number} has each point once"
     assert launches != SWEEP.launches(seed=2)
     assert launches == Sweep((1, 2, 4), ("strong", "weak"), 64, 5).launches(seed=1)[: len(launches)]
+    more = {Point(1, 32, "alone"), Point(1, 16, "alone")}
+    more |= {Point(ranks, batch, "beside") for ranks, batch in ((2, 64), (4, 64), (2, 128), (4, 256))}
+    assert set(Sweep((1, 2, 4), ("strong", "weak"), 64, 3, explain=True).points()) == points | more
+    assert [Point(3, 64, kind).process_batch_size for kind in ("beside", "ranks")] == [22, 64]
     with pytest.raises(InputError, match="128 ranks can't share a batch of 64 rows"):
         Sweep((1, 128), ("strong",), 64, 5)
     Sweep((1, 128), ("weak",), 64, 5)
@@ -63,7 +69,7 @@ def test_points_and_their_order() -> None:
 
 def test_efficiency_by_hand() -> None:
     """The machine is twice as slow in the second repetition, which changes no ratio."""
-    alone, one, two, four = Point(1, 64, alone=True), Point(1, 64), Point(2, 64), Point(4, 64)
+    alone, one, two, four = Point(1, 64, "alone"), Point(1, 64), Point(2, 64), Point(4, 64)
     samples = [
         sample(repetition, point, seconds * (1 + repetition), hosts)
         for repetition in (0, 1)
@@ -91,7 +97,7 @@ def test_samples_are_kept_and_go_on(tmp_path: Path) -> None:
         samples.add(first)
         with pytest.raises(InputError, match="b"), opened(folder, plan):
             pass
-    torn = (folder / LINES).read_bytes() + b'{"version": 1, "rep'
+    torn = (folder / LINES).read_bytes() + b'{"version": 2, "rep'
     (folder / LINES).write_bytes(torn)
     with opened(folder, plan) as (samples, again):
         assert again == seed
@@ -102,7 +108,7 @@ def test_samples_are_kept_and_go_on(tmp_path: Path) -> None:
         assert samples.all == [first, second]
     table = (folder / TABLE).read_text().splitlines()
     assert len(table) == 3
-    assert table[2].startswith("0,2,0,64,2,10,0.5,0.5,0.5,128,")
+    assert table[2].startswith("0,2,ranks,64,2,10,0.5,0.5,0.5,128,")
 
 
 @pytest.mark.parametrize(
@@ -110,13 +116,19 @@ def test_samples_are_kept_and_go_on(tmp_path: Path) -> None:
     [
         (LINES, "{}\n", "line 1: no sample of this version"),
         (LINES, "no json\n", "line 1: no sample of this version: it is no JSON"),
-        (LINES, '{"version": 2}\n', "line 1: no sample of this version"),
+        (LINES, '{"version": 1}\n', "line 1: no sample of this version"),
         (
             LINES,
             json.dumps(SAMPLE | {"facts": {}}) + "\n",
             "line 1: no sample of this version: a sample.facts has no hosts",
         ),
-        (LINES, json.dumps(SAMPLE | {"step_seconds": []}) + "\n", "line 1: a sample of no steps"),
+        (LINES, json.dumps(SAMPLE | {"step_seconds": []}) + "\n", "line 1: no sample of this version: it has no steps"),
+        (
+            LINES,
+            json.dumps(SAMPLE | {"ranks": 2}) + "\n",
+            "line 1: no sample of this version: not all is there of its 2",
+        ),
+        (LINES, json.dumps(SAMPLE | {"parts": {}}) + "\n", "line 1: no sample of this version: a sample.parts has no"),
         (LINES, json.dumps(SAMPLE) + "\n[" + "9" * 9999 + "]\n", "line 2: no sample of this version"),
         (PLAN, "", "is damaged, or of another version"),
         (PLAN, "[]", "is damaged, or of another version"),

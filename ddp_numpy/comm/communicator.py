@@ -65,6 +65,14 @@ class Communicator(abc.ABC):
         """Every rank's object, in rank order, at the root; None elsewhere."""
 
     @abc.abstractmethod
+    def meet(self) -> None:
+        """Wait for all ranks, within another call: this one is not counted."""
+
+    @abc.abstractmethod
+    def clock_offset(self) -> tuple[float, float]:
+        """How many seconds rank 0's time.perf_counter is ahead of this rank's, and how far off that may be at most."""
+
+    @abc.abstractmethod
     def agree(self, error: JobError | None) -> None:
         """Raise on every rank if any rank brings an error: that of the lowest rank, marked as agreed."""
 
@@ -206,6 +214,12 @@ class SingleProcess(Communicator):
 
     def gather(self, obj: T, root: int = 0) -> list[T] | None:
         return [obj]
+
+    def meet(self) -> None:
+        pass
+
+    def clock_offset(self) -> tuple[float, float]:
+        return 0.0, 0.0
 
     def agree(self, error: JobError | None) -> None:
         if error is not None:

@@ -35,6 +35,9 @@ _FORWARD_SECONDS = 0.2
 _NEVER_YIELDS = MPI.get_vendor()[0] == "MPICH" and MPI.get_vendor()[1] < (5, 0)
 
 
+_ROUND_TRIPS = 50
+
+
 def barrier(comm: MPI.Intracomm) -> None:
     """Return once all ranks of a communicator have called this."""
     if _NEVER_YIELDS:
@@ -101,11 +104,11 @@ class LoneNode(Node):
         self._here = comm.here
 
     def gather_(self, buffer: npt.NDArray[np.uint8], counts: Sequence[int]) -> None:
-        with self._here:
+        with self._here.of_all:
             gather_in_place(MPI.COMM_WORLD, buffer, counts)
 
     def swap(self, sent: Messages, received: Messages) -> None:
-        with self._here:
+        with self._here.of_all:
             swap(MPI.COMM_WORLD, sent, received)
 
 
@@ -129,15 +132,15 @@ class MPICommunicator(Communicator):
         return LoneNode(self)
 
     def allreduce_(self, x: Array) -> None:
-        with self.here:
+        with self.here.of_all:
             sum_in_place(self._comm, x)
 
     def broadcast_(self, x: Array, root: int = 0) -> None:
-        with self.here:
+        with self.here.of_all:
             self._comm.Bcast(x, root)
 
     def broadcast(self, obj: T, root: int = 0) -> T:
-        with self.here:
+        with self.here.of_all:
             return cast(T, self._comm.bcast(obj, root))
 
     def share(self, x: Array | None) -> Array:
@@ -147,12 +150,45 @@ class MPICommunicator(Communicator):
         return copy
 
     def gather(self, obj: T, root: int = 0) -> list[T] | None:
-        with self.here:
+        with self.here.of_all:
             return self._comm.gather(obj, root)
+
+    def meet(self) -> None:
+        barrier(self._comm)
+
+    def clock_offset(self) -> tuple[float, float]:
+        """By round trips to rank 0, of which the shortest counts: its answer came within that trip.
+
+        Ranks on the host of rank 0 have its clock (Cristian, Probabilistic clock synchronization, 1989).
+        """
+        hosts = self.broadcast(self.gather(socket.gethostname())) or []
+        with self.here.of_all:
+            if self.rank == 0:
+                for rank in range(self.size):
+                    if hosts[rank] != hosts[0]:
+                        self._tell_time(rank)
+            elif hosts[self.rank] != hosts[0]:
+                return min((self._ask_time() for _ in range(_ROUND_TRIPS)), key=lambda found: found[1])
+        return 0.0, 0.0
+
+    def _tell_time(self, rank: int) -> None:
+        now = np.empty(1)
+        for _ in range(_ROUND_TRIPS):
+            self._comm.Recv(now, rank)
+            now[0] = time.perf_counter()
+            self._comm.Send(now, rank)
+
+    def _ask_time(self) -> tuple[float, float]:
+        """From one round trip, how far rank 0's clock is ahead, and how far off that may be."""
+        told, start = np.empty(1), time.perf_counter()
+        self._comm.Send(told, 0)
+        self._comm.Recv(told, 0)
+        half = (time.perf_counter() - start) / 2
+        return float(told[0]) - start - half, half
 
     def agree(self, error: JobError | None) -> None:
         brought = None if error is None else (socket.gethostname(), error)
-        with self.here:
+        with self.here.of_all:
             entries = self._comm.allgather(brought)
         for rank, entry in enumerate(entries):
             if entry is not None:

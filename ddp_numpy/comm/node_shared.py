@@ -77,7 +77,7 @@ class NodeSharedCommunicator(MPICommunicator):
         whole: Array = np.frombuffer(memory, dtype, math.prod(shape)).reshape(shape)
         if x is not None:
             whole[...] = x
-        with self.here:
+        with self.here.of_all:
             if leads:
                 node.leaders.Bcast(whole)
             node.wait(window)
@@ -111,7 +111,7 @@ class NodeSharedCommunicator(MPICommunicator):
         """
         node = self._meet()
         window, why = None, ""
-        with self.here:
+        with self.here.of_all:
             node_size = node.comm.allreduce(size)
             if node.comm.rank == 0:
                 why = _lack(node_size + _SPARE_BYTES * node.comm.size)
@@ -205,21 +205,21 @@ class SharedNode(Node):
         return array
 
     def wait(self) -> None:
-        with self._here:
+        with self._here.of_node:
             self._node.wait(self._window)
 
     def gather_(self, buffer: npt.NDArray[np.uint8], counts: Sequence[int]) -> None:
-        with self._here:  # on all ranks alike: the watchdog compares how many calls each has begun
+        with self._here.of_partners:  # on all ranks alike: the watchdog compares how many calls each has begun
             if self._node.across is not None and buffer.size:
                 gather_in_place(self._node.across, buffer, counts)
 
     def swap(self, sent: Messages, received: Messages) -> None:
-        with self._here:
+        with self._here.of_partners:
             if self._node.across is not None:
                 swap(self._node.across, sent, received)
 
     def broadcast_(self, x: Array) -> None:
-        with self._here:
+        with self._here.of_all:
             if self.rank == 0:
                 self._node.leaders.Bcast(x)
         self.wait()
@@ -240,7 +240,7 @@ class NodeSharedVector(SummedVector):
         node, slices = self._node, self._slices.get((part.start, part.stop))
         if slices is None:
             slices = self._slices[part.start, part.stop] = self._slices_of(part)
-        with self._here:
+        with self._here.of_all:
             node.wait(self._window)  # until all vectors are written
             if slices:
                 total, *others = slices

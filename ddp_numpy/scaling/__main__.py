@@ -12,12 +12,13 @@ from ddp_numpy.base.messages import tell
 from ddp_numpy.cli import run, training_options, training_settings
 from ddp_numpy.comm import is_reporter
 from ddp_numpy.runs.report import progress
+from ddp_numpy.scaling.explain import explained
 from ddp_numpy.scaling.folder import opened
 from ddp_numpy.scaling.plan import Mode, Sweep
 from ddp_numpy.scaling.results import rows
 from ddp_numpy.scaling.samples import LINES, TABLE, Samples
 from ddp_numpy.scaling.sweep import Launcher, ended_by_signals
-from ddp_numpy.scaling.table import lines
+from ddp_numpy.scaling.table import explanation, lines
 from ddp_numpy.settings import Output
 
 _MODES: dict[str, tuple[Mode, ...]] = {"strong": ("strong",), "weak": ("weak",), "both": ("strong", "weak")}
@@ -50,6 +51,7 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
 @click.option("--repeat", type=click.IntRange(1, 1000), default=5, help="How often each number of ranks is launched.")
 @click.option("--seconds", type=click.FloatRange(0, 3600, min_open=True), default=2.0, help="To measure in a launch.")
 @click.option("--target-loss", type=float, help="Measure, too, how long it takes to this validation loss.")
+@click.option("--explain/--no-explain", default=True, help="Measure, too, where efficiency goes: more launches.")
 @click.option("--hosts", metavar="a:4,b:4", help="As for launch run.")
 @click.option("--hostfile", metavar="FILE", help="As for launch run.")
 @click.option("--mpi", metavar="NAME", help="As for launch run.")
@@ -60,7 +62,7 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
 @training_options
 @click.pass_context
 def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: int, seconds: float,
-         target_loss: float | None, **others: Any) -> None:  # fmt: skip
+         target_loss: float | None, explain: bool, **others: Any) -> None:  # fmt: skip
     """Measure how training scales with the number of ranks, launch by launch, with all samples kept.
 
     A sweep that was broken off goes on if it is started again with the same --out.
@@ -71,17 +73,18 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
     names = {option.name for option in Output.options()}
     if unused := given & names - {"out", "quiet"}:
         raise InputError(f"--{min(unused)}: a sweep only measures, and saves no model")
-    sweep = Sweep(ranks, _MODES[mode], settings.training.batch_size, repeat)
+    sweep = Sweep(ranks, _MODES[mode], settings.training.batch_size, repeat, explain)
     options = [f"--{name.replace('_', '-')}={value}" for name in _LAUNCH for value in _values(others[name])]
     target = [] if target_loss is None else ["--target-loss", str(target_loss)]
     training = {name: value for name, value in settings.recorded().items() if name not in names}
     if settings.model.model_file is not None:  # whose code is no setting that a run records
         training["model-file"] = str(settings.model.model_file.resolve())
-    launcher = Launcher(tuple(options), training, ("--seconds", str(seconds), *target))
+    recorded = ["--explain"] if explain else []
+    launcher = Launcher(tuple(options), training, ("--seconds", str(seconds), *target, *recorded))
     folder = settings.output.out or Path("scaling") / time.strftime("%Y-%m-%d-%H%M%S")
     plan = {
         "ranks": list(ranks), "modes": list(sweep.modes), "training": training, "launch": options, "seconds": seconds,
-        "target loss": target_loss,
+        "target loss": target_loss, "explain": explain,
     }  # fmt: skip
     with ended_by_signals():
         launcher.check(sweep)
@@ -92,6 +95,8 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
     if not settings.output.quiet:
         for each in sweep.modes:
             click.echo("\n".join((*lines(sweep, each, rows(sweep, each, samples.all), target_loss), "")))
+            if found := explained(sweep, each, samples.all):
+                click.echo("\n".join((*explanation(found), "")))
         click.echo(f"all samples: {folder / LINES} and {TABLE}")
 
 

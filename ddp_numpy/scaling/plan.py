@@ -8,19 +8,28 @@ from typing import Literal
 from ddp_numpy.base.errors import InputError
 
 Mode = Literal["strong", "weak"]
+Kind = Literal["alone", "beside", "ranks"]
 
 
 @dataclass(frozen=True, order=True)
 class Point:
-    """What is launched: so many ranks with so large a global batch."""
+    """What is launched: so many processes with so large a global batch."""
 
     ranks: int
     batch_size: int
-    alone: bool = False
-    """One process, which does not even start MPI."""
+    kind: Kind = "ranks"
+    """alone: one process, which does not even start MPI; beside: processes that train beside each other, each for
+    itself, on its share of the batch; ranks: those of a job."""
+
+    @property
+    def process_batch_size(self) -> int:
+        """The rows of a step of one process if it trains for itself, else the global batch."""
+        return -(-self.batch_size // self.ranks) if self.kind == "beside" else self.batch_size
 
     def __str__(self) -> str:
-        who = "one process" if self.alone else f"{self.ranks} rank{'s' * (self.ranks > 1)}"
+        if self.kind == "beside":
+            return f"{self.ranks} processes, each for itself, batches of {self.process_batch_size}"
+        who = "one process" if self.kind == "alone" else f"{self.ranks} rank{'s' * (self.ranks > 1)}"
         return f"{who}, batches of {self.batch_size}"
 
 
@@ -34,6 +43,8 @@ class Sweep:
     """Of the global batch if scaling is strong; for each rank if it is weak."""
     repeat: int
     """How often each point is launched."""
+    explain: bool = False
+    """Whether to measure, too, what explains efficiency: single processes with the share of a rank."""
 
     def __post_init__(self) -> None:
         """Raises InputError for a batch that is smaller than the number of ranks."""
@@ -48,10 +59,23 @@ class Sweep:
         return self.batch_size * (ranks if mode == "weak" else 1)
 
     def points(self) -> list[Point]:
-        """Each point once: one process, and each number of ranks, for one rank too."""
-        found = {Point(1, self.batch_size, alone=True), Point(1, self.batch_size)}
-        found |= {Point(ranks, self.batch(mode, ranks)) for mode in self.modes for ranks in self.ranks}
+        """Each point once: one process, and each number of ranks, for one rank too; and what explains them."""
+        found = {self.alone(self.batch_size), Point(1, self.batch_size)}
+        for mode in self.modes:
+            for ranks in self.ranks:
+                point = Point(ranks, self.batch(mode, ranks))
+                found.add(point)
+                if self.explain and ranks > 1:
+                    found |= {self.alone(self.beside(point).process_batch_size), self.beside(point)}
         return sorted(found)
+
+    def alone(self, batch_size: int) -> Point:
+        """One process."""
+        return Point(1, batch_size, "alone")
+
+    def beside(self, point: Point) -> Point:
+        """As many processes as a job has ranks, each for itself with the share of one."""
+        return Point(point.ranks, point.batch_size, "beside")
 
     def launches(self, seed: int) -> list[tuple[int, Point]]:
         """(repetition, point), in order: each repetition has all points in an order of its own.

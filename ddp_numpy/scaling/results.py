@@ -41,14 +41,16 @@ def rows(sweep: Sweep, mode: Mode, samples: Sequence[Sample]) -> list[Row]:
     """A row of each point of a mode that has samples, one process first."""
     of_points: dict[Point, list[Sample]] = {}
     for sample in samples:
-        if sample.point.batch_size == sweep.batch(mode, sample.point.ranks):
+        if sample.point.kind != "beside" and sample.point.batch_size == sweep.batch(mode, sample.point.ranks):
             of_points.setdefault(sample.point, []).append(sample)
-    alone, one_rank = (of_points.get(Point(1, sweep.batch(mode, 1), alone), []) for alone in (True, False))
+    alone, one_rank = (
+        of_points.get(point, []) for point in (sweep.alone(sweep.batch_size), Point(1, sweep.batch_size))
+    )
     hosts = {point: len(own[0].facts["hosts"]) for point, own in of_points.items()}
     on_one_host = [point for point in of_points if hosts[point] == 1]
     one_host = of_points[max(on_one_host)] if on_one_host and max(hosts.values()) > 1 else []
     found = []
-    for point, own in sorted(of_points.items(), key=lambda item: (not item[0].alone, item[0])):
+    for point, own in sorted(of_points.items(), key=lambda item: (item[0].ranks, item[0].kind)):
         speedups, over_one_rank, over_one_host = (_speedups(own, base) for base in (alone, one_rank, one_host))
         if not (speedups and over_one_rank):
             continue
@@ -63,13 +65,18 @@ def rows(sweep: Sweep, mode: Mode, samples: Sequence[Sample]) -> list[Row]:
                 median([percentile(sample.step_seconds, 0.95) for sample in own]).value,
                 point.batch_size / seconds.value,
                 median(speedups),
-                median([speedup / point.ranks for speedup in speedups]),
+                median(efficiencies(own, alone)),
                 median(over_one_rank).value / point.ranks,
                 median(over_one_host).value * one_host[0].point.ranks / point.ranks if over_one_host else None,
                 median(losses) if len(losses) == len(own) else None,
             )
         )
     return found
+
+
+def efficiencies(samples: Sequence[Sample], base: Sequence[Sample]) -> list[float]:
+    """For each repetition that both have been launched in, the speedup of samples for each of their ranks."""
+    return [speedup / samples[0].point.ranks for speedup in _speedups(samples, base)]
 
 
 def _speedups(samples: Sequence[Sample], base: Sequence[Sample]) -> list[float]:

@@ -39,9 +39,9 @@ class Launcher(NamedTuple):
     def words(self, point: Point, *more: str) -> list[str]:
         """The command that launches a point. more: options of `launch run`."""
         words = [sys.executable, str(_LAUNCHER), "run", "-n", str(point.ranks), *self.options, *more]
-        settings = json.dumps(self.settings | {"batch-size": point.batch_size})
-        alone = ["--alone"] if point.alone else []
-        return [*words, "-m", "ddp_numpy.scaling.job", "--", "--settings", settings, *self.job_options, *alone]
+        settings = json.dumps(self.settings | {"batch-size": point.process_batch_size})
+        kind = [] if point.kind == "ranks" else [f"--{point.kind}"]
+        return [*words, "-m", "ddp_numpy.scaling.job", "--", "--settings", settings, *self.job_options, *kind]
 
     def check(self, sweep: Sweep) -> None:
         """Raise InputError if the launcher refuses a point, such as one with more ranks than the hosts have slots."""
@@ -59,7 +59,7 @@ class Launcher(NamedTuple):
             raise LaunchFailedError(f"{point}: the launch ended with status {ended.returncode}: {_said(ended.stderr)}")
         found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
         facts = found["facts"] | {"commit": commit(), "command": command()}
-        return Sample(repetition, point, found["step_seconds"], facts)
+        return Sample(repetition, point, found["step_seconds"], found["parts"], facts)
 
 
 def commit() -> str | None:

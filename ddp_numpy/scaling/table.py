@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
+from ddp_numpy.scaling.explain import Explained
 from ddp_numpy.scaling.plan import Mode, Sweep
 from ddp_numpy.scaling.results import Row
 from ddp_numpy.scaling.statistics import Median
 
 _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
-    ("ranks", lambda row: "alone" if row.point.alone else str(row.point.ranks)),
+    ("ranks", lambda row: "alone" if row.point.kind == "alone" else str(row.point.ranks)),
     ("hosts", lambda row: str(row.hosts)),
     ("batch", lambda row: str(row.point.batch_size)),
     ("ms a step", lambda row: f"{row.seconds.value * 1e3:.3f}"),
@@ -20,6 +21,28 @@ _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("over 1 rank", lambda row: f"{row.over_one_rank:.1%}"),
 )
 
+_A_LOSS = 0.98  # a factor that is larger is not worth a word
+_WHY = {
+    "update": "most is lost as each rank makes the whole update",
+    "granularity": "most is lost as products of fewer rows are slower",
+    "machine": "most is lost as cores that work at the same time are slower than one alone",
+    "job": "most is lost in what a rank of a job does that a process of its own does not",
+    "balance": "most is lost as one rank does more than others, which wait for it",
+    "serialisation": "most is lost as now this rank and now that one is slow, and the others wait for it",
+    "waiting": "most is lost as ranks wait for each other",
+    "moving": "most is lost while numbers move between ranks",
+}
+_HELP = {
+    "update": "A larger --batch-size would help, and so may --exchange factors, with which ranks share the update.",
+    "granularity": "A larger --batch-size would help.",
+    "machine": "Fewer ranks on a host would help, or --bind core if there are cores enough.",
+    "job": "Another --exchange may help.",
+    "balance": "A --batch-size that all ranks can share evenly would help, or a host that is as fast as the others.",
+    "serialisation": "Nothing else should run on the hosts; --bind core may help.",
+    "waiting": "Nothing else should run on the hosts; fewer ranks on a host, or --bind core, may help.",
+    "moving": "A larger --batch-size or a faster network would help, and so may --exchange factors.",
+}
+
 
 def lines(sweep: Sweep, mode: Mode, found: Sequence[Row], target_loss: float | None = None) -> list[str]:
     """A table of one mode, and how to read it. target_loss: what training was asked to reach, too."""
@@ -29,14 +52,53 @@ def lines(sweep: Sweep, mode: Mode, found: Sequence[Row], target_loss: float | N
     if target_loss is not None:
         columns.append((f"s to {target_loss:g}", lambda row: _seconds(row.seconds_to_loss)))
     table = [[name for name, _ in columns], *([cell(row) for _, cell in columns] for row in found)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(columns))]
     of = "global batch" if mode == "strong" else "batch of each rank"
     sure = min((row.efficiency.coverage for row in found), default=0.0)
     return [
         f"{mode} scaling, {sweep.batch_size} rows in the {of}",
-        *("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table),
+        *_aligned(table),
         f"[ ]: the median lies in it with a probability of {sure:.1%}. Speedup: over one process without MPI.",
     ]
+
+
+def explanation(found: Sequence[Explained]) -> list[str]:
+    """Why the efficiency of each number of ranks is what it is: its factors, and sentences."""
+    names = list(found[0].factors)
+    table = [["ranks", "efficiency", *names, "rest"]]
+    for own in found:
+        shares = [own.efficiency.value, *(factor.value for factor in own.factors.values()), own.rest]
+        table.append([str(own.point.ranks), *(f"{share:.1%}" for share in shares)])
+    return ["efficiency is the product of", *_aligned(table), *(line for own in found for line in _sentences(own))]
+
+
+def _sentences(own: Explained) -> list[str]:
+    ranks, efficiency = own.point.ranks, own.efficiency.value
+    worst, factor = min(own.factors.items(), key=lambda item: item[1].value)
+    why = f"{_WHY[worst]}; without that, efficiency were {efficiency / factor.value:.1%}. {_HELP[worst]}"
+    said = [f"{ranks} ranks: {why if factor.value < _A_LOSS else 'nothing holds them back'}"]
+    said += [
+        f"rank {rank} on {host} takes {times:.2f} times as long as ranks with as many rows, most of it in {part}."
+        for rank, host, part, times in own.stragglers
+    ]
+    clocks, barriers = (f"{_us(split.waiting)} and {_us(split.moving)}" for split in (own.by_clocks, own.by_barriers))
+    price, low, high, _ = (100 * (value - 1) for value in own.price)
+    said += [
+        f"A step waits and moves for {clocks} by clocks, {barriers} by barriers.",
+        f"Clocks are off by {_us(own.clock_error)} at most, and show {own.impossible} of {own.calls:,} calls in an "
+        "impossible order.",
+        f"Recording makes a step {price:.1f} % longer [{low:.1f}, {high:.1f}].",
+    ]
+    return said
+
+
+def _us(seconds: float) -> str:
+    return f"{seconds * 1e6:,.1f} µs"
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """The rows of a table, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
 
 
 def _interval(median: Median, times: float, form: str) -> str:

@@ -77,8 +77,12 @@ def test_a_sweep_over_hosts(cluster: Cluster, folder: Path) -> None:
     assert job.status == 0, job.err
     assert "over 1 host" in job.out
     found = [json.loads(line) for line in (folder / "sweep" / "samples.jsonl").read_text().splitlines()]
-    hosts = {(sample["ranks"], sample["alone"]): sample["facts"]["hosts"] for sample in found}
-    assert hosts == {(1, True): [a], (1, False): [a], (2, False): [a, b]}
+    hosts = {(sample["ranks"], sample["kind"]): sample["facts"]["hosts"] for sample in found}
+    assert hosts == {(1, "alone"): [a], (1, "ranks"): [a], (2, "beside"): [a, b], (2, "ranks"): [a, b]}
+    # The hosts of these tests have one clock, so what is measured of their clocks must be its error alone.
+    (parts,) = [sample["parts"] for sample in found if (sample["ranks"], sample["kind"]) == (2, "ranks")]
+    assert 0 < parts["clock_error"] < 0.01
+    assert parts["impossible"] <= parts["calls"] / 10
 
 
 @pytest.fixture

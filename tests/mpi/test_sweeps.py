@@ -1,8 +1,10 @@
 """Sweeps with real launches."""
 
 import json
+import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -30,24 +32,95 @@ def samples(folder: Path) -> list[dict[str, object]]:
 
 
 def test_the_smallest_sweep(folder: Path) -> None:
-    options = ("--ranks", "1,2", "--mode", "both", "--target-loss", "100", *SMALLEST)
+    options = ("--ranks", "1,2", "--mode", "both", "--no-explain", "--target-loss", "100", *SMALLEST)
     job = run_job(None, "-m", "launch", "scaling", *options, cwd=folder)
     assert job.status == 0, job.err
     assert "strong scaling, 16 rows in the global batch" in job.out
     assert "weak scaling, 16 rows in the batch of each rank" in job.out
     found = samples(folder)
-    points = {(sample["ranks"], sample["batch_size"], sample["alone"]) for sample in found}
-    assert points == {(1, 16, True), (1, 16, False), (2, 16, False), (2, 32, False)}
+    points = {(sample["ranks"], sample["batch_size"], sample["kind"]) for sample in found}
+    assert points == {(1, 16, "alone"), (1, 16, "ranks"), (2, 16, "ranks"), (2, 32, "ranks")}
     for sample in found:
         facts = sample["facts"]
         assert isinstance(facts, dict)
         assert len(facts["ranks_on"]) == sample["ranks"]
         assert facts["epochs_to_loss"] == 1
-        assert (facts["mpi"] is None) == (sample["alone"] or sample["ranks"] == 1)
+        assert (facts["mpi"] is None) == (sample["kind"] == "alone" or sample["ranks"] == 1)
         assert str(facts["command"]).startswith("python -m ddp_numpy.scaling --ranks 1,2 --mode both")
         assert {"cpu", "kernel", "blas", "blas_threads", "versions", "commit", "command", "exchange"} <= facts.keys()
     table = (folder / "sweep" / "samples.csv").read_text().splitlines()
     assert len(table) == 1 + len(found)
+
+
+def factors(out: str) -> list[dict[str, float]]:
+    """For each mode the efficiency of two ranks, and its factors, as printed."""
+    found = []
+    for table in out.split("efficiency is the product of\n")[1:]:
+        (_, *names), (_, *row) = (line.split() for line in table.splitlines()[:2])
+        found.append({name: float(share.rstrip("%")) / 100 for name, share in zip(names, row, strict=True)})
+    return found
+
+
+SLOW = """
+import os
+import sys
+import time
+
+import ddp_numpy
+from ddp_numpy import Dense, Layer
+
+
+def burn(call):
+    def slow(*arguments):
+        end = time.perf_counter() + 0.005
+        while time.perf_counter() < end:
+            pass
+        return call(*arguments)
+
+    return slow
+
+
+def build(input_shape, classes):
+    layers = [Dense(classes)]
+    if os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK")) == "1" and "--beside" not in sys.argv:
+        if PART == "update":
+            ddp_numpy.SGD.step = burn(ddp_numpy.SGD.step)
+        else:
+            layers[0].forward = burn(layers[0].forward)
+    return layers
+"""
+
+
+@pytest.mark.parametrize(("part", "exchange"), [("computing", "gradients"), ("update", "factors")])
+def test_a_rank_that_is_slowed_is_named(part: str, exchange: str, folder: Path) -> None:
+    (folder / "slow.py").write_text(f"PART = {part!r}\n{SLOW}")
+    options = ("--ranks", "2", "--model-file", "slow.py", "--exchange", exchange, *SMALLEST, "--seconds", "0.5")
+    job = sweep(*options, cwd=folder)
+    assert job.status == 0, job.err
+    host = socket.gethostname()
+    assert f"rank 1 on {host} takes" in job.out
+    assert f"most of it in {part}." in job.out
+    assert f"rank 0 on {host} takes" not in job.out
+    assert factors(job.out)[0]["balance"] < 0.8
+    (parts,) = [one["parts"] for one in samples(folder) if (one["ranks"], one["kind"]) == (2, "ranks")]
+    assert isinstance(parts, dict)
+    for found in (parts, parts["met"]):  # rank 0 waits for the 5 ms, by both ways of finding out
+        assert found["waiting"][0] > 0.003 + found["waiting"][1]
+
+
+def test_the_factors_multiply_to_the_efficiency(folder: Path) -> None:
+    job = sweep("--ranks", "1,2", "--mode", "both", *SMALLEST, cwd=folder)
+    assert job.status == 0, job.err
+    points = {(sample["ranks"], sample["batch_size"], sample["kind"]) for sample in samples(folder)}
+    assert points == {
+        *((1, 16, "alone"), (1, 8, "alone"), (2, 16, "beside"), (2, 32, "beside")),
+        *((1, 16, "ranks"), (2, 16, "ranks"), (2, 32, "ranks")),
+    }
+    found = factors(job.out)
+    assert len(found) == 2
+    for shares in found:
+        efficiency = shares.pop("efficiency")
+        assert math.prod(shares.values()) == pytest.approx(efficiency, rel=0.01)
 
 
 def test_a_sweep_is_started_once(folder: Path) -> None:
@@ -57,7 +130,7 @@ def test_a_sweep_is_started_once(folder: Path) -> None:
 
 
 def test_a_sweep_that_is_broken_off_goes_on(folder: Path) -> None:
-    command = [sys.executable, "-m", "ddp_numpy.scaling", "--ranks", "1,2", *SMALLEST, "--seconds", "1"]
+    command = [sys.executable, "-m", "ddp_numpy.scaling", "--ranks", "1,2", *SMALLEST, "--no-explain", "--seconds", "1"]
     with subprocess.Popen(command, cwd=folder, env={**os.environ, MARK: str(folder)}) as process:
         try:
             deadline = time.monotonic() + JOB_SECONDS
@@ -72,11 +145,11 @@ def test_a_sweep_that_is_broken_off_goes_on(folder: Path) -> None:
             kill(left_of(str(folder)))
     first = samples(folder)
     assert 1 <= len(first) < 3
-    job = sweep("--ranks", "1,2", *SMALLEST, "--seconds", "1", cwd=folder)
+    job = sweep("--ranks", "1,2", *SMALLEST, "--no-explain", "--seconds", "1", cwd=folder)
     assert job.status == 0, job.err
     assert len(samples(folder)) == 3
     assert samples(folder)[: len(first)] == first, "nothing is measured again"
-    job = sweep("--ranks", "1,2", *SMALLEST, "--seconds", "2", cwd=folder)
+    job = sweep("--ranks", "1,2", *SMALLEST, "--no-explain", "--seconds", "2", cwd=folder)
     assert (job.status, job.error_lines) == (2, [
         "error: sweep/sweep.json: a sweep can't go on with another seconds; take a new folder for --out"
     ])  # fmt: skip

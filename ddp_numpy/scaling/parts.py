@@ -1,0 +1,71 @@
+"""Where the time of a step goes, from what all ranks of a launch have recorded.
+
+A rank's step is computing, the update, and collective calls. Of a call, it waits until the last rank that it
+waits for has come, and the rest is moving. That is found in two ways: from the moments at which the ranks begin the
+call, by clocks that were compared; and in some steps from a barrier before it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ddp_numpy.comm.whereabouts import Among
+from ddp_numpy.nn import Array
+from ddp_numpy.scaling.recording import Record
+
+
+def parts_of(records: Sequence[Record], hosts: Sequence[str]) -> dict[str, Any]:
+    """The mean seconds of a step on each rank, by part, as lists that JSON can hold.
+
+    records, hosts: of each rank. `useful` is all but collective calls, and `slowest` the mean over steps of the most
+    useful seconds of a rank; `impossible` counts calls that a rank left before the last one came, by the clocks.
+    """
+    began, ended = (np.array([record.calls[:, part] for record in records]) for part in (0, -1))
+    last, calls = _last(began, records[0].among, hosts), ended - began
+    waiting = np.clip(np.minimum(ended, last) - began, 0, None)
+    found = _means(records, waiting)
+    in_calls = np.array([_by_step(record, one) for record, one in zip(records, calls, strict=True)])
+    useful = np.array([record.steps[:, 1] - record.steps[:, 0] for record in records]) - in_calls
+    found["slowest"] = float(useful.max(axis=0).mean())
+    found["steps"], found["calls"] = len(useful[0]), len(records[0].among)
+    found["impossible"] = int((ended < last)[:, records[0].among == Among.ALL].any(axis=0).sum())
+    return found
+
+
+def met_parts_of(records: Sequence[Record], meeting: float) -> dict[str, Any]:
+    """The same of steps in which the ranks met before each call, which takes so many seconds if all are there."""
+    waiting = np.array([record.calls[:, 1] - record.calls[:, 0] for record in records])
+    return _means(records, np.clip(waiting - meeting, 0, None))
+
+
+def _means(records: Sequence[Record], waiting: Array) -> dict[str, Any]:
+    """Of each rank the means over steps. waiting (ranks, calls): of the seconds of each call."""
+    found: dict[str, list[float]] = {name: [] for name in ("seconds", "computing", "update", "waiting", "moving")}
+    for record, waited in zip(records, waiting, strict=True):
+        step = float(np.mean(record.steps[:, 1] - record.steps[:, 0]))
+        calls = float((record.calls[:, -1] - record.calls[:, 0]).sum()) / len(record.steps)
+        wait = float(waited.sum()) / len(record.steps)
+        update = float(record.update.mean())
+        values = (step, step - calls - update, update, wait, calls - wait)
+        for name, value in zip(found, values, strict=True):
+            found[name].append(value)
+    return found
+
+
+def _by_step(record: Record, values: Array) -> Array:
+    """(c,) -> (s,)"""
+    return np.bincount(record.step_of_call, values, len(record.steps))
+
+
+def _last(began: Array, among: Array, hosts: Sequence[str]) -> Array:
+    """When the last of those ranks began each call that each rank waits for in it: (ranks, calls)."""
+    numbers = [list(hosts[:rank]).count(host) for rank, host in enumerate(hosts)]  # within the rank's node
+    teams: dict[int, Sequence[Any]] = {Among.ALL: [0] * len(hosts), Among.NODE: hosts, Among.PARTNERS: numbers}
+    last = np.empty_like(began)
+    for kind, team_of in teams.items():
+        calls = np.flatnonzero(among == kind)
+        for team in set(team_of):
+            ranks = np.array([rank for rank, other in enumerate(team_of) if other == team])
+            last[np.ix_(ranks, calls)] = began[np.ix_(ranks, calls)].max(axis=0)
+    return last
