@@ -91,7 +91,7 @@ def test_a_clock_that_drifts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def sample(point: Point, seconds: float, parts: dict[str, Any], repetition: int = 0) -> Sample:
-    facts = {"hosts": ["a"], "time": "now", "ranks_on": [{"host": host, "cpus": [0, 1]} for host in "aabb"]}
+    facts = {"hosts": ["a"], "time": "now", "ranks_on": [{"host": host, "cpus": [0]} for host in "aabc"]}
     return Sample(repetition, point, [seconds] * 10, parts, facts)
 
 
@@ -153,7 +153,9 @@ def test_a_point_is_explained() -> None:
     assert own.stragglers == [Straggler(2, "b", "computing", 1.5)]
     assert (own.by_clocks, own.by_barriers) == ((1.75, 1), (1.75, 1.25))
     assert own.price.value == pytest.approx(1.01)
+    assert own.crowded == [("a", 2, 1)]
     said = "\n".join(explanation([own]))
+    assert "a has 2 ranks for 1 core, so they take turns." in said
     assert "4 ranks: most is lost as one rank does more than others" in said
     assert "rank 2 on b takes 1.50 times as long as ranks with as many rows, most of it in computing" in said
     assert explained(sweep, "strong", launched[1:]) != []

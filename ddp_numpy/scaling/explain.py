@@ -39,6 +39,14 @@ class Straggler(NamedTuple):
     """As long as others, outside collective calls."""
 
 
+class Crowded(NamedTuple):
+    """A host with more ranks than cores."""
+
+    host: str
+    ranks: int
+    cores: int
+
+
 class Split(NamedTuple):
     """The mean seconds of a step that a rank is in collective calls."""
 
@@ -66,6 +74,7 @@ class Explained(NamedTuple):
     price: Median
     """How many times as long a step takes while it is recorded."""
     stragglers: list[Straggler]
+    crowded: list[Crowded]
 
 
 def explained(sweep: Sweep, mode: Mode, samples: Sequence[Sample]) -> list[Explained]:
@@ -100,6 +109,7 @@ def _explained(point: Point, launches: Sequence[Sequence[Sample]]) -> Explained:
         sum(own["calls"] for own in parts),
         median([price for own in parts for price in own["price"]]),
         _stragglers([own[0] for own in launches]),
+        _crowded(launches[0][0].facts["ranks_on"]),
     )
 
 
@@ -156,3 +166,13 @@ def _stragglers(launches: Sequence[Sample]) -> list[Straggler]:
         if times > _STRAGGLES:
             found.append(Straggler(rank, place["host"], max(excess, key=lambda name: excess[name]), times))
     return sorted(found, key=lambda straggler: -straggler.times)
+
+
+def _crowded(ranks_on: Sequence[dict[str, Any]]) -> list[Crowded]:
+    """Hosts whose ranks have to take turns."""
+    found = []
+    for host in dict.fromkeys(place["host"] for place in ranks_on):
+        cpus = [place["cpus"] for place in ranks_on if place["host"] == host]
+        if len(cpus) > len(cores := set().union(*cpus)):
+            found.append(Crowded(host, len(cpus), len(cores)))
+    return found

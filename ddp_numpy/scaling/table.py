@@ -80,6 +80,10 @@ def _sentences(own: Explained) -> list[str]:
         f"rank {rank} on {host} takes {times:.2f} times as long as ranks with as many rows, most of it in {part}."
         for rank, host, part, times in own.stragglers
     ]
+    said += [
+        f"{host} has {ranks} ranks for {cores} core{'s' * (cores > 1)}, so they take turns."
+        for host, ranks, cores in own.crowded
+    ]
     clocks, barriers = (f"{_us(split.waiting)} and {_us(split.moving)}" for split in (own.by_clocks, own.by_barriers))
     price, low, high, _ = (100 * (value - 1) for value in own.price)
     said += [
