@@ -7,6 +7,7 @@ import platform
 import shutil
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from ddp_numpy.base.threads import blas
 from ddp_numpy.cli import run
 from ddp_numpy.comm import Communicator, SummedVector
 
-_SIZES = tuple(8**power for power in range(1, 9))  # bytes: 8, 64 … 16 MiB
+SIZES = tuple(8**power for power in range(1, 9))
+"""Bytes of the sums that are measured: 8, 64 … 16 MiB."""
 _REPEATS = 7
 _REPEAT_SECONDS = 0.02  # about how long one repeat lasts: at least two sums
 
@@ -58,12 +60,14 @@ def facts(comm: Communicator, data: str | None) -> dict[str, Any]:
     }
 
 
-def allreduce_times(comm: Communicator) -> list[dict[str, float]]:
-    """Seconds that a sum over ranks takes for each size, as rank 0 sees it: medians of several repeats. Collective."""
+def allreduce_times(
+    comm: Communicator, sizes: Sequence[int] = SIZES, repeats: int = _REPEATS
+) -> list[dict[str, float]]:
+    """Seconds that a sum over ranks takes for each size, as rank 0 sees it: medians of so many repeats. Collective."""
     times = []
-    for size in _SIZES:
+    for size in sizes:
         vector = comm.summed_vector(size // 4, np.float32)
-        seconds = float(np.median([_time(comm, vector) for _ in range(_REPEATS)]))
+        seconds = float(np.median([_time(comm, vector) for _ in range(repeats)]))
         times.append({"bytes": size, "seconds": seconds})
         vector.free()
     return times

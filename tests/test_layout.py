@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "making": LIBRARY | {"exchange", "training", "settings"},
     "train": LIBRARY | {"making", "training", "runs", "settings", "cli", ""},
     "verify": LIBRARY | {"making", "runs", "settings", ""},
-    "scaling": LIBRARY | {"making", "training", "runs", "settings", "cli", ""},
+    "scaling": LIBRARY | {"making", "probe", "training", "runs", "settings", "cli", ""},
     "probe": BASE | {"comm", "cli", ""},
 }
 

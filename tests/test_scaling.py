@@ -17,16 +17,17 @@ from ddp_numpy.scaling.samples import LINES, TABLE, Sample
 from ddp_numpy.scaling.statistics import median, percentile
 from ddp_numpy.scaling.table import lines
 
+FACTS = {"hosts": ["a"], "time": "now", "rows": 640, "gradient_bytes": 400, "gathered_bytes": 0}
 SAMPLE = {
     "version": 2, "repetition": 0, "ranks": 1, "batch_size": 64, "kind": "ranks", "step_seconds": [0.5], "parts": None,
-    "facts": {"hosts": ["a"], "ranks_on": [{"host": "a", "cpus": [0]}], "time": "now"},
+    "facts": {"ranks_on": [{"host": "a", "cpus": [0]}], **FACTS},
 }  # fmt: skip
 SWEEP = Sweep((1, 2, 4), ("strong", "weak"), 64, 3)
 
 
 def sample(repetition: int, point: Point, seconds: float, hosts: int = 1, **facts: Any) -> Sample:
     ranks_on = [{"host": "a", "cpus": [0]}] * point.ranks
-    found = {"hosts": ["a", "b"][:hosts], "ranks_on": ranks_on, "time": "now", **facts}
+    found = FACTS | {"hosts": ["a", "b"][:hosts], "ranks_on": ranks_on, **facts}
     return Sample(repetition, point, [seconds] * 10, None, found)
 
 

@@ -38,6 +38,7 @@ class GradientExchange(abc.ABC):
     grads: Array
     riders: Array
     runs: Sequence[slice]
+    gathered_bytes = 0
     found: str | None = None
     _pieces: dict[int, list[_Rows]]
     """By the number of a batch's rows; made when they are first asked for."""

@@ -52,6 +52,8 @@ class Exchange(Protocol):
     """The runs of the parameters that this rank updates."""
     riders: Array
     """Numbers (k,) that `sum` replaces by their sums over ranks; they are written before it, and read after it."""
+    gathered_bytes: int
+    """Of factors of a whole batch that are gathered over nodes; 0 if gradients are summed."""
     found: str | None
     """The name of the exchange that `prepare` found quicker by a trial, so that a resumed run takes it too."""
 

@@ -1,6 +1,9 @@
 """The command line of the scaling lab: python -m ddp_numpy.scaling, or python -m launch scaling."""
 
+import dataclasses
+import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,13 @@ from ddp_numpy.cli import run, training_options, training_settings
 from ddp_numpy.comm import is_reporter
 from ddp_numpy.runs.report import progress
 from ddp_numpy.scaling.explain import explained
-from ddp_numpy.scaling.folder import opened
+from ddp_numpy.scaling.folder import found_in, opened
 from ddp_numpy.scaling.plan import Mode, Sweep
+from ddp_numpy.scaling.predictions import Asked, Outlook, compared, keep
 from ddp_numpy.scaling.results import rows
-from ddp_numpy.scaling.samples import LINES, TABLE, Samples
+from ddp_numpy.scaling.samples import LINES, TABLE, Sample, Samples
 from ddp_numpy.scaling.sweep import Launcher, ended_by_signals
-from ddp_numpy.scaling.table import explanation, lines
+from ddp_numpy.scaling.table import comparison, explanation, lines, outlook
 from ddp_numpy.settings import Output
 
 _MODES: dict[str, tuple[Mode, ...]] = {"strong": ("strong",), "weak": ("weak",), "both": ("strong", "weak")}
@@ -26,7 +30,22 @@ _MODES: dict[str, tuple[Mode, ...]] = {"strong": ("strong",), "weak": ("weak",),
 _LAUNCH = ("hosts", "hostfile", "mpi", "threads", "bind", "env", "mpi_args")
 
 
-class Counts(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest Click
+class Rate(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest Click
+    """Bits a second: 100mbit, 1gbit."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        """As click asks."""
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(m|g)bit", str(value).lower())
+        if match is None or not float(match[1]):
+            self.fail(f"{value!r} is not a rate of a link, like 100mbit or 10gbit", param, context)
+        return float(match[1]) * {"m": 1e6, "g": 1e9}[match[2]]
+
+
+class Counts(click.ParamType):  # type: ignore[type-arg]
     """Numbers of ranks: 1,2,4."""
 
     name = "counts"
@@ -52,6 +71,17 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
 @click.option("--seconds", type=click.FloatRange(0, 3600, min_open=True), default=2.0, help="To measure in a launch.")
 @click.option("--target-loss", type=float, help="Measure, too, how long it takes to this validation loss.")
 @click.option("--explain/--no-explain", default=True, help="Measure, too, where efficiency goes: more launches.")
+@click.option("--predict", type=Counts(), metavar="16,64", help="Numbers of ranks to predict from what is measured.")
+@click.option("--ranks-per-host", type=click.IntRange(1), metavar="K",
+              help="Of what is predicted; default: as many as are measured on one.")  # fmt: skip
+@click.option("--links", type=Rate(), metavar="1gbit", help="Rate of the links between the hosts that are measured.")
+@click.option("--from", "others", type=click.Path(path_type=Path), metavar="FOLDER", multiple=True,
+              help="Another sweep, with links of another rate, to predict from, too.")  # fmt: skip
+@click.option("--network", type=Rate(), metavar="100gbit", help="Of those that are predicted, if it is another.")
+@click.option("--efficiency", type=click.FloatRange(0, 1, min_open=True), default=0.75,
+              help="Predict up to how many ranks it does not fall below this.")  # fmt: skip
+@click.option("--within", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+              help="Predict how few ranks train --epochs in so many seconds.")  # fmt: skip
 @click.option("--hosts", metavar="a:4,b:4", help="As for launch run.")
 @click.option("--hostfile", metavar="FILE", help="As for launch run.")
 @click.option("--mpi", metavar="NAME", help="As for launch run.")
@@ -62,7 +92,9 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
 @training_options
 @click.pass_context
 def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: int, seconds: float,
-         target_loss: float | None, explain: bool, **others: Any) -> None:  # fmt: skip
+         target_loss: float | None, explain: bool, predict: tuple[int, ...] | None, ranks_per_host: int | None,
+         links: float | None, others: tuple[Path, ...], network: float | None, efficiency: float, within: float | None,
+         **launch: Any) -> None:  # fmt: skip
     """Measure how training scales with the number of ranks, launch by launch, with all samples kept.
 
     A sweep that was broken off goes on if it is started again with the same --out.
@@ -73,8 +105,12 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
     names = {option.name for option in Output.options()}
     if unused := given & names - {"out", "quiet"}:
         raise InputError(f"--{min(unused)}: a sweep only measures, and saves no model")
-    sweep = Sweep(ranks, _MODES[mode], settings.training.batch_size, repeat, explain)
-    options = [f"--{name.replace('_', '-')}={value}" for name in _LAUNCH for value in _values(others[name])]
+    if predict and not explain:
+        raise InputError("--predict: needs what --explain measures")
+    if network is not None and links is None:
+        raise InputError("--network: needs --links, the rate of the links between the hosts that are measured")
+    sweep = Sweep(ranks, _MODES[mode], settings.training.batch_size, repeat, explain, predict or ())
+    options = [f"--{name.replace('_', '-')}={value}" for name in _LAUNCH for value in _values(launch[name])]
     target = [] if target_loss is None else ["--target-loss", str(target_loss)]
     training = {name: value for name, value in settings.recorded().items() if name not in names}
     if settings.model.model_file is not None:  # whose code is no setting that a run records
@@ -83,21 +119,41 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
     launcher = Launcher(tuple(options), training, ("--seconds", str(seconds), *target, *recorded))
     folder = settings.output.out or Path("scaling") / time.strftime("%Y-%m-%d-%H%M%S")
     plan = {
-        "ranks": list(ranks), "modes": list(sweep.modes), "training": training, "launch": options, "seconds": seconds,
-        "target loss": target_loss, "explain": explain,
+        "training": training, "launch": options, "seconds": seconds, "target loss": target_loss, "explain": explain,
+        "links": links,
     }  # fmt: skip
+    elsewhere = [found_in(path) for path in others]
     with ended_by_signals():
         launcher.check(sweep)
         with opened(folder, plan) as (samples, seed):
             if samples.torn:
                 tell(f"note: the last line of {folder / LINES} was cut off; it is measured again")
             measure(sweep, launcher, samples, seed, quiet=settings.output.quiet)
+            asked = Asked(
+                sweep.predict, ranks_per_host, links, [(theirs, plan["links"]) for theirs, plan in elsewhere], network,
+                efficiency, within, settings.training.epochs,
+            )  # fmt: skip
+            outlooks = [Outlook(sweep, each, samples.all, asked) for each in sweep.modes] if predict else []
+            if outlooks:
+                kept = keep(folder, [one.of(count) for one in outlooks for count in sweep.predict])
     if not settings.output.quiet:
-        for each in sweep.modes:
-            click.echo("\n".join((*lines(sweep, each, rows(sweep, each, samples.all), target_loss), "")))
-            if found := explained(sweep, each, samples.all):
-                click.echo("\n".join((*explanation(found), "")))
-        click.echo(f"all samples: {folder / LINES} and {TABLE}")
+        tell_results(sweep, folder, samples.all, target_loss, outlooks)
+        click.echo(f"all samples: {folder / LINES} and {TABLE}" + (f"; predictions: {kept.name}" if outlooks else ""))
+
+
+def tell_results(
+    sweep: Sweep, folder: Path, samples: Sequence[Sample], target_loss: float | None, outlooks: Sequence[Outlook]
+) -> None:
+    """Print what the folder's samples say, of other numbers of ranks too, which were measured before."""
+    all_ranks = {sample.point.ranks for sample in samples if sample.point.kind == "ranks"}
+    sweep = dataclasses.replace(sweep, ranks=tuple(sorted(all_ranks)))
+    for number, mode in enumerate(sweep.modes):
+        said = [lines(sweep, mode, rows(sweep, mode, samples), target_loss)]
+        said += [explanation(found)] if (found := explained(sweep, mode, samples)) else []
+        said += [outlook(outlooks[number])] if outlooks else []
+        click.echo("\n".join(line for part in said for line in (*part, "")))
+    if predicted := compared(folder, sweep, samples):
+        click.echo("\n".join((*comparison(predicted), "")))
 
 
 def measure(sweep: Sweep, launcher: Launcher, samples: Samples, seed: int, quiet: bool) -> None:

@@ -19,13 +19,13 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ddp_numpy.scaling.parts import USEFUL
 from ddp_numpy.scaling.plan import Mode, Point, Sweep
 from ddp_numpy.scaling.results import efficiencies
 from ddp_numpy.scaling.samples import Sample
 from ddp_numpy.scaling.statistics import Median, median
 
 _STRAGGLES = 1.05  # times as long as ranks with as many rows
-_USEFUL = ("computing", "update")
 
 
 class Straggler(NamedTuple):
@@ -127,7 +127,7 @@ def factors(job: Sample, base: Sample, share: Sample, beside: Sample) -> dict[st
     update = share.parts["update"][0]
     rows = share.seconds - update
     both = ranks * rows + times * update
-    useful = [sum(own) for own in zip(*(parts[name] for name in _USEFUL), strict=True)]
+    useful = [sum(own) for own in zip(*(parts[name] for name in USEFUL), strict=True)]
     mean, most = statistics.mean(useful), max(useful)
     apart, whole = statistics.mean(beside.parts["seconds"]), statistics.mean(parts["seconds"])
     moving = statistics.mean(parts["moving"])
@@ -154,13 +154,13 @@ def _stragglers(launches: Sequence[Sample]) -> list[Straggler]:
     found = []
     parts = [own.parts or {} for own in launches]
     for rank, place in enumerate(launches[0].facts["ranks_on"]):
-        excess, all_times = dict.fromkeys(_USEFUL, 0.0), []
+        excess, all_times = dict.fromkeys(USEFUL, 0.0), []
         for own in parts:
             alike = [other for other, rows in enumerate(own["rows"]) if rows == own["rows"][rank]]
-            usual = {name: statistics.median_low([own[name][other] for other in alike]) for name in _USEFUL}
-            for name in _USEFUL:
+            usual = {name: statistics.median_low([own[name][other] for other in alike]) for name in USEFUL}
+            for name in USEFUL:
                 excess[name] += own[name][rank] - usual[name]
-            useful = [sum(own[name][other] for name in _USEFUL) for other in range(len(own["rows"]))]
+            useful = [sum(own[name][other] for name in USEFUL) for other in range(len(own["rows"]))]
             all_times.append(useful[rank] / statistics.median_low([useful[other] for other in alike]))
         times = statistics.median(all_times)
         if times > _STRAGGLES:

@@ -10,7 +10,7 @@ from typing import Any
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import HIDDEN, atomic_write, open_regular
 from ddp_numpy.base.lock import FolderLock
-from ddp_numpy.scaling.samples import Samples
+from ddp_numpy.scaling.samples import Sample, Samples
 
 PLAN = "sweep.json"
 _FORMAT = "ddp_numpy sweep 1"
@@ -46,21 +46,31 @@ def opened(path: Path, plan: dict[str, Any]) -> Iterator[tuple[Samples, int]]:
         lock.release()
 
 
+def found_in(path: Path) -> tuple[list[Sample], dict[str, Any]]:
+    """The samples of another sweep, and its plan. Raises InputError if it is none, or damaged."""
+    if not (path / PLAN).exists():
+        raise InputError(f"{path}: is no folder of a sweep")
+    return Samples(path).all, _read(path / PLAN)[0]
+
+
 def _same_plan(path: Path, plan: dict[str, Any]) -> int:
     """The number that a folder with this plan keeps. Raises InputError if it has another."""
+    there, seed = _read(path)
+    changed = [name for name in {**there, **plan} if there.get(name) != plan.get(name)]
+    if changed:
+        raise InputError(f"{path}: a sweep can't go on with another {min(changed)}; take a new folder for --out")
+    return seed
+
+
+def _read(path: Path) -> tuple[dict[str, Any], int]:
+    """A folder's plan, and the number that it keeps."""
     try:
         with open_regular(path) as file:
             found = json.loads(file.read(_LARGEST_BYTES))
-        there, seed = found["plan"], int(found["seed"])
         if found["format"] != _FORMAT:
             raise ValueError("another format")
-        changed = (
-            min(name for name in {**there, **plan} if there.get(name) != plan.get(name)) if there != plan else None
-        )
+        return dict(found["plan"]), int(found["seed"])
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
-    except (KeyError, TypeError, ValueError, RecursionError, AttributeError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise InputError(f"{path}: is damaged, or of another version; take a new folder for --out") from None
-    if changed is not None:
-        raise InputError(f"{path}: a sweep can't go on with another {changed}; take a new folder for --out")
-    return seed

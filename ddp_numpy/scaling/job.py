@@ -21,6 +21,7 @@ from ddp_numpy.comm import Communicator, SingleProcess, world
 from ddp_numpy.data import Dataset, Reader, batches, epoch_order, share
 from ddp_numpy.making import make_trainer, read_data
 from ddp_numpy.nn import Array
+from ddp_numpy.probe import SIZES, allreduce_times
 from ddp_numpy.runs.circumstances import circumstances
 from ddp_numpy.scaling.parts import met_parts_of, parts_of
 from ddp_numpy.scaling.recording import Clock, Recorder
@@ -33,6 +34,7 @@ _MOST_STEPS = 50_000  # of a sample
 _BLOCK_SECONDS = 0.02  # about, of steps between two changes of the way they are measured
 _MOST_RECORDED = 4_000  # steps: more would need much memory on rank 0
 _MEETINGS = 100
+_SUM_REPEATS = 3
 
 
 @click.command("scaling.job")
@@ -62,6 +64,10 @@ def main(context: click.Context, /, settings: str, seconds: float, target_loss: 
             step_seconds, parts = steps.timed(round(seconds / a_step)), None
     facts = circumstances(comm, comm.hosts(), 0, 0) | {"kernel": platform.release(), "exchange": str(trainer.exchange)}
     facts["ranks_on"] = comm.gather({"host": platform.node(), "cpus": sorted(os.sched_getaffinity(0))})
+    nbytes = trainer.model.params.nbytes
+    facts |= {"rows": len(train), "gradient_bytes": nbytes, "gathered_bytes": trainer.exchange.gathered_bytes}
+    if explain and comm.size > 1 and not beside:
+        facts["sum_seconds"] = allreduce_times(comm, [*(size for size in SIZES if size < nbytes), nbytes], _SUM_REPEATS)
     if target_loss is not None and not beside:
         facts |= until_loss(make_trainer(made, train, comm), train, valid, target_loss, made.training.epochs)
     if comm.rank == 0:

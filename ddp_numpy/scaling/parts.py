@@ -14,12 +14,18 @@ from ddp_numpy.comm.whereabouts import Among
 from ddp_numpy.nn import Array
 from ddp_numpy.scaling.recording import Record
 
+USEFUL = ("computing", "update")
+"""The parts outside collective calls."""
+LEVELS = np.append(1 - 0.5 ** np.arange(0, 12.25, 0.25), 1.0)
+"""Of `spread`: more of them the rarer a time is, as the slowest of many ranks is one of the rarest."""
+
 
 def parts_of(records: Sequence[Record], hosts: Sequence[str]) -> dict[str, Any]:
     """The mean seconds of a step on each rank, by part, as lists that JSON can hold.
 
-    records, hosts: of each rank. `useful` is all but collective calls, and `slowest` the mean over steps of the most
-    useful seconds of a rank; `impossible` counts calls that a rank left before the last one came, by the clocks.
+    records, hosts: of each rank. Useful seconds are all but those of collective calls: `slowest` is the mean over steps
+    of the most of a rank, and `spread` has the quantiles, at LEVELS, of those of each rank and step over their mean.
+    `impossible` counts calls that a rank left before the last one came, by the clocks.
     """
     began, ended = (np.array([record.calls[:, part] for record in records]) for part in (0, -1))
     last, calls = _last(began, records[0].among, hosts), ended - began
@@ -28,6 +34,7 @@ def parts_of(records: Sequence[Record], hosts: Sequence[str]) -> dict[str, Any]:
     in_calls = np.array([_by_step(record, one) for record, one in zip(records, calls, strict=True)])
     useful = np.array([record.steps[:, 1] - record.steps[:, 0] for record in records]) - in_calls
     found["slowest"] = float(useful.max(axis=0).mean())
+    found["spread"] = np.quantile(useful / useful.mean(), LEVELS).tolist()
     found["steps"], found["calls"] = len(useful[0]), len(records[0].among)
     found["impossible"] = int((ended < last)[:, records[0].among == Among.ALL].any(axis=0).sum())
     return found

@@ -45,12 +45,16 @@ class Sweep:
     """How often each point is launched."""
     explain: bool = False
     """Whether to measure, too, what explains efficiency: single processes with the share of a rank."""
+    predict: tuple[int, ...] = ()
+    """Numbers of ranks to predict, for which one process with the share of a rank is measured."""
 
     def __post_init__(self) -> None:
         """Raises InputError for a batch that is smaller than the number of ranks."""
-        if "strong" in self.modes and max(self.ranks) > self.batch_size:
+        most = max(*self.ranks, *self.predict, 1)
+        option = "--ranks" if most in self.ranks else "--predict"
+        if "strong" in self.modes and most > self.batch_size:
             raise InputError(
-                f"--ranks: {max(self.ranks)} ranks can't share a batch of {self.batch_size} rows; raise "
+                f"{option}: {most} ranks can't share a batch of {self.batch_size} rows; raise "
                 "--batch-size, or take --mode weak"
             )
 
@@ -67,6 +71,7 @@ class Sweep:
                 found.add(point)
                 if self.explain and ranks > 1:
                     found |= {self.alone(self.beside(point).process_batch_size), self.beside(point)}
+            found |= {self.alone(-(-self.batch(mode, ranks) // ranks)) for ranks in self.predict}
         return sorted(found)
 
     def alone(self, batch_size: int) -> Point:

@@ -24,6 +24,7 @@ _PARTS: schema.Schema = {
     **_OF_RANKS,
     "met": _OF_RANKS,
     "slowest": schema.Real(0, math.inf),
+    "spread": [schema.Real(0, math.inf)],
     "meeting": schema.Real(0, math.inf),
     "rows": [schema.Whole()],
     "steps": schema.Whole(1),
@@ -41,7 +42,16 @@ _LINE: schema.Schema = {
     "kind": schema.OneOf(*get_args(Kind)),
     "step_seconds": [schema.Real(0, math.inf)],
     "parts": ({...: object}, None),
-    "facts": {"hosts": [str], "ranks_on": [{"host": str, "cpus": [schema.Whole()]}], "time": str, ...: object},
+    "facts": {
+        "hosts": [str],
+        "ranks_on": [{"host": str, "cpus": [schema.Whole()]}],
+        "time": str,
+        "rows": schema.Whole(1),
+        "gradient_bytes": schema.Whole(),
+        "gathered_bytes": schema.Whole(),
+        "sum_seconds?": [{"bytes": schema.Whole(1), "seconds": schema.Real(0, math.inf)}],
+        ...: object,
+    },
 }
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from ddp_numpy.scaling.explain import Explained
+from ddp_numpy.scaling.fit import LAWS
 from ddp_numpy.scaling.plan import Mode, Sweep
+from ddp_numpy.scaling.predictions import Compared, Outlook
 from ddp_numpy.scaling.results import Row
 from ddp_numpy.scaling.statistics import Median
 
@@ -93,6 +95,56 @@ def _sentences(own: Explained) -> list[str]:
         f"Recording makes a step {price:.1f} % longer [{low:.1f}, {high:.1f}].",
     ]
     return said
+
+
+def outlook(found: Outlook) -> list[str]:
+    """What is predicted of more ranks."""
+    asked = found.asked
+    table = [["ranks", "hosts", "batch", "ms a step", "", "efficiency", "times as many", *LAWS]]
+    for ranks in asked.ranks:
+        one = found.of(ranks)
+        table.append([
+            str(ranks), str(one.hosts), str(one.batch_size), f"{one.seconds * 1e3:.3f}",
+            f"[{one.low * 1e3:.3f}, {one.high * 1e3:.3f}]", f"{one.efficiency:.1%}", f"{one.further:g}",
+            *(f"{seconds * 1e3:.3f}" for seconds in one.by_laws.values()),
+        ])  # fmt: skip
+    said = ["predicted, from fewer ranks", *_aligned(table)]
+    if found.is_a_bound:
+        said.append("At least this long: how fast hosts copy is not seen on the slow links, and counts on fast ones.")
+    most = found.most_ranks()
+    said.append(
+        f"Efficiency stays at {asked.efficiency:.0%} and more up to {most} ranks."
+        if most
+        else f"Efficiency is below {asked.efficiency:.0%} on one host already."
+    )
+    if asked.within is not None:
+        fewest = found.fewest_ranks()
+        said.append(
+            f"No number of ranks trains {asked.epochs} epochs in {asked.within:g} s."
+            if fewest is None
+            else f"The fewest ranks that train {asked.epochs} epochs in {asked.within:g} s are {fewest}: in "
+            f"{found.training_seconds(fewest):.0f} s, {fewest * found.training_seconds(fewest) / 3600:.2f} core hours."
+        )
+    return said
+
+
+def comparison(found: Sequence[Compared]) -> list[str]:
+    """How true predictions were."""
+    table = [["mode", "ranks", "predicted", "", "measured", "error", *LAWS]]
+    for one in found:
+        (mode, ranks, *_), error = one.prediction, one.error
+        low, high = one.prediction.low * 1e3, one.prediction.high * 1e3
+        table.append([
+            mode, str(ranks), f"{one.prediction.seconds * 1e3:.3f}", f"[{low:.3f}, {high:.3f}]",
+            f"{one.seconds * 1e3:.3f}", f"{error:+.1%}", *(f"{law:+.1%}" for law in one.by_laws.values()),
+        ])  # fmt: skip
+    worst = max((one.error for one in found), key=abs)
+    held = sum(one.held for one in found)
+    return [
+        "predicted and then measured, ms a step",
+        *_aligned(table),
+        f"The largest error is {worst:+.1%}; {held} of {len(found)} lie in their interval.",
+    ]
 
 
 def _us(seconds: float) -> str:

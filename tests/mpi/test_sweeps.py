@@ -123,6 +123,20 @@ def test_the_factors_multiply_to_the_efficiency(folder: Path) -> None:
         assert math.prod(shares.values()) == pytest.approx(efficiency, rel=0.01)
 
 
+def test_a_prediction_is_kept_and_compared(folder: Path) -> None:
+    job = sweep("--ranks", "1,2", "--predict", "3,4", "--ranks-per-host", "4", *SMALLEST, cwd=folder)
+    assert job.status == 0, job.err
+    assert "predicted, from fewer ranks" in job.out
+    (path,) = (folder / "sweep").glob("predictions-*.json")
+    assert f"predictions: {path.name}" in job.out
+    job = sweep("--ranks", "4", *SMALLEST, cwd=folder)
+    assert job.status == 0, job.err
+    table = job.out.split("predicted and then measured, ms a step\n")[1]
+    assert table.splitlines()[1].split()[:2] == ["strong", "4"]
+    assert "of 1 lie in their interval" in table
+    assert {row.split()[0] for row in job.out.split("\n\n")[0].splitlines()[2:-1]} == {"alone", "1", "2", "4"}
+
+
 def test_a_sweep_is_started_once(folder: Path) -> None:
     job = run_job(2, "-m", "ddp_numpy.scaling", "--ranks", "1", *SMALLEST, cwd=folder)
     assert job.status == 2
@@ -165,6 +179,11 @@ def test_a_sweep_that_is_broken_off_goes_on(folder: Path) -> None:
         (("--ranks", "1,4", "--hosts", "localhost:2"), "4 ranks, but the hosts have 2 slots: raise slots or lower -n"),
         (("--ranks", "1,x"), "'1,x' is not numbers of ranks, like 1,2,4"),
         (("--ranks", "0"), "'0' is not numbers of ranks"),
+        (("--ranks", "1", "--predict", "2", "--no-explain"), "--predict: needs what --explain measures"),
+        (("--ranks", "1", "--network", "1gbit"), "--network: needs --links, the rate of the links between the hosts"),
+        (("--ranks", "1", "--from", "nowhere"), "nowhere: is no folder of a sweep"),
+        (("--ranks", "1", "--links", "fast"), "'fast' is not a rate of a link, like 100mbit or 10gbit"),
+        (("--ranks", "1", "--predict", "32"), "--predict: 32 ranks can't share a batch of 16 rows"),
         (("--ranks", "1", "--resume", "auto"), "--resume: a sweep only measures, and saves no model"),
         (("--ranks", "1", "--batch-size", "500"), "--batch-size 500: there are only 160 rows to train on"),
         (("--ranks", "1", "--data", "no.csv"), "no.csv"),

@@ -1,0 +1,211 @@
+"""A step of N ranks in the terms of what the code does, fitted to few ranks; and what it says of many.
+
+    seconds = useful x imbalance + node + network
+
+- useful: one process alone with a rank's rows, which is measured and not modelled, times what k processes on a host
+  lose, 1 + sigma (k - 1), times the factor `job` of explain.py. If factors are gathered, each host makes products of
+  the other hosts' rows, too, at a cost for each row.
+- imbalance: the slowest of N ranks over their mean, if each draws from the times that were measured.
+- node: what calls cost among k ranks of a host, a + b log2 k + c (k - 1).
+- network: latency for each of the 2 log2 hosts rounds of a sum, and time for each of the 2 (hosts - 1) / hosts x bytes
+  that go through a link (Thakur et al. 2005, doi:10.1177/1094342005051521); half of both if factors are gathered. Both
+  are fitted to sums of several sizes near the one that is needed: see network.py. What the calls of training take
+  beyond these sums is added as it was measured.
+
+No coefficient is negative.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ddp_numpy.base.errors import InputError
+from ddp_numpy.scaling.fit import non_negative
+from ddp_numpy.scaling.network import Network, Sum
+from ddp_numpy.scaling.parts import LEVELS, USEFUL
+from ddp_numpy.scaling.samples import Sample
+
+_PIECE = 16  # latency and time of a byte are those of sums from the needed size down to this part of it
+
+
+class Job(NamedTuple):
+    """The ranks of a point, as the model sees them."""
+
+    ranks: int
+    hosts: int
+    batch_size: int
+
+    @property
+    def on_a_host(self) -> int:
+        """Ranks of the fullest host."""
+        return -(-self.ranks // self.hosts)
+
+    @property
+    def rows(self) -> int:
+        """Of the rank that has most."""
+        return -(-self.batch_size // self.ranks)
+
+    @property
+    def rounds(self) -> int:
+        """Messages one behind the other, to bring something of each host to all."""
+        return math.ceil(math.log2(self.hosts))
+
+    def through_a_link(self, nbytes: float) -> float:
+        """Of so many bytes, which lie evenly on all hosts, those that each has to get."""
+        return nbytes * (self.hosts - 1) / self.hosts
+
+
+class _Measured(NamedTuple):
+    job: Job
+    useful: float
+    """Seconds of a step outside collective calls: the mean over ranks."""
+    calls: float
+    """What a step takes beyond the useful time of its slowest rank."""
+    spread: list[float]
+    """Of the useful seconds: see parts.py."""
+    facts: dict[str, Any]
+
+
+class Model:
+    """Fitted to the samples of a sweep."""
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        rate: float | None = None,
+        others: Sequence[tuple[Sequence[Sample], float | None]] = (),
+    ) -> None:
+        """rate: of the links between hosts, in bits a second; None if it is not known.
+
+        others: samples on links of other rates, of which only the sums are looked at. Raises InputError if the samples
+        don't suffice.
+        """
+        alone, beside = (
+            [one for one in samples if one.point.kind == kind and one.parts] for kind in ("alone", "beside")
+        )
+        jobs = [_measured(one) for one in samples if _is_job(one)]
+        if not (alone and beside and jobs):
+            raise InputError("--predict: needs two ranks and more that were measured, and --explain")
+        self._rate, self._more_calls = rate, 0.0
+        self._rows = sorted({one.point.batch_size for one in alone})
+        self._seconds = [
+            statistics.median(one.seconds for one in alone if one.point.batch_size == rows) for rows in self._rows
+        ]
+        self._bytes = float(jobs[0].facts["gradient_bytes"])
+        gathered = {own.facts["gathered_bytes"] / own.job.batch_size for own in jobs if own.job.hosts > 1}
+        if len(gathered) > 1:
+            raise InputError("--predict: the hosts exchanged factors in some launches only; choose an --exchange")
+        self._bytes_a_row = gathered.pop() if gathered else 0.0
+        self._fit_useful([(_job(one), statistics.mean(one.parts["seconds"])) for one in beside if one.parts], jobs)
+        most = max(own.job.ranks for own in jobs)
+        self._spread = np.median([own.spread for own in jobs if own.job.ranks == most], axis=0)
+        self._fit_calls(jobs, others)
+
+    def alone(self, rows: int) -> float:
+        """Seconds of a step of one process with so many rows: between those that were measured, on a straight line."""
+        if rows < self._rows[0] and len(self._rows) > 1:  # on the line through the two smallest
+            slope = (self._seconds[1] - self._seconds[0]) / (self._rows[1] - self._rows[0])
+            return max(0.0, self._seconds[0] - slope * (self._rows[0] - rows))
+        return float(np.interp(rows, self._rows, self._seconds))
+
+    def seconds(self, job: Job, rate: float | None = None) -> float:
+        """Of a step of a job. rate: of the links, if it is another."""
+        useful = self._useful(job) * self._imbalance(job.ranks)
+        return useful + self._node(job) + self._between(job, self._rate if rate is None else rate)
+
+    def _fit_useful(self, beside: Sequence[tuple[Job, float]], jobs: Sequence[_Measured]) -> None:
+        losses = [
+            (seconds / self.alone(job.rows) - 1) / (job.on_a_host - 1) for job, seconds in beside if job.on_a_host > 1
+        ]
+        self._sigma = max(0.0, statistics.median(losses)) if losses else 0.0
+        self._more, self._a_row = 1.0, 0.0
+        gathers = self._bytes_a_row > 0
+        if like_alone := [own for own in jobs if own.job.hosts == 1 or not gathers]:
+            self._more = statistics.median(own.useful / self._useful(own.job) for own in like_alone)
+        if others := [own for own in jobs if own.job.hosts > 1 and gathers]:
+            costs = [(own.useful - self._useful(own.job)) / _rows_of_others(own.job) for own in others]
+            self._a_row = max(0.0, statistics.median(costs))
+
+    def _useful(self, job: Job) -> float:
+        together = self.alone(job.rows) * (1 + self._sigma * (job.on_a_host - 1))
+        return together * self._more + self._a_row * _rows_of_others(job)
+
+    def _imbalance(self, ranks: int) -> float:
+        """The expected largest of so many draws, over the mean."""
+        below = np.append(0.0, LEVELS[1:] ** ranks)
+        middle = np.append(self._spread[0], (self._spread[1:] + self._spread[:-1]) / 2)
+        return float(np.dot(middle[1:], np.diff(below)))
+
+    def _fit_calls(self, jobs: Sequence[_Measured], others: Sequence[tuple[Sequence[Sample], float | None]]) -> None:
+        on_one_host, several = ([own for own in jobs if (own.job.hosts > 1) == more] for more in (False, True))
+        self._of_node = np.zeros(3)
+        if on_one_host:
+            calls = np.array([max(own.calls, 1e-9) for own in on_one_host])
+            self._of_node = non_negative(np.array([_node_terms(own.job) for own in on_one_host]), calls)
+        sums = _sums(jobs, self._rate, self._bytes)
+        for samples, rate in others:
+            sums += _sums([_measured(one) for one in samples if _is_job(one)], rate, self._bytes)
+        self.network = Network(sums)
+        if several:
+            more = [own.calls - self._node(own.job) - self._between(own.job, self._rate) for own in several]
+            self._more_calls = max(0.0, statistics.median(more))
+
+    def _node(self, job: Job) -> float:
+        return float(np.dot(_node_terms(job), self._of_node)) if job.on_a_host > 1 else 0.0
+
+    def _between(self, job: Job, rate: float | None) -> float:
+        if job.hosts == 1:
+            return 0.0
+        gathered = self._bytes_a_row * job.batch_size
+        ways, nbytes = (1, gathered) if gathered else (2, self._bytes)
+        return self._more_calls + self.network.seconds(ways * job.rounds, ways * job.through_a_link(nbytes), rate)
+
+
+def _sums(jobs: Sequence[_Measured], rate: float | None, needed: float) -> list[Sum]:
+    """What sums near the needed size took between hosts, without what ranks of a host take for it."""
+    within = {
+        (own.job.ranks, size["bytes"]): size["seconds"]
+        for own in jobs
+        for size in own.facts["sum_seconds"]
+        if own.job.hosts == 1
+    }
+    return [
+        Sum(
+            2 * own.job.rounds,
+            2 * own.job.through_a_link(size["bytes"]),
+            size["seconds"] - within.get((own.job.on_a_host, size["bytes"]), 0.0),
+            rate,
+        )
+        for own in jobs
+        for size in own.facts["sum_seconds"]
+        if own.job.hosts > 1 and size["bytes"] * _PIECE >= needed
+    ]
+
+
+def _job(sample: Sample) -> Job:
+    return Job(sample.point.ranks, len(sample.facts["hosts"]), sample.point.batch_size)
+
+
+def _is_job(sample: Sample) -> bool:
+    """Whether it is of several ranks, and was recorded."""
+    return sample.point.kind == "ranks" and sample.point.ranks > 1 and sample.parts is not None
+
+
+def _measured(sample: Sample) -> _Measured:
+    parts = sample.parts
+    assert parts is not None
+    useful = [sum(own) for own in zip(*(parts[name] for name in USEFUL), strict=True)]
+    calls = statistics.mean(parts["seconds"]) - parts["slowest"]
+    return _Measured(_job(sample), statistics.mean(useful), calls, parts["spread"], sample.facts)
+
+
+def _rows_of_others(job: Job) -> int:
+    """Rows of other hosts of which each rank of a host makes its part of the products."""
+    return job.rows * (job.hosts - 1)
+
+
+def _node_terms(job: Job) -> list[float]:
+    return [1.0, math.log2(job.on_a_host), job.on_a_host - 1.0]

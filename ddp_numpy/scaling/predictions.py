@@ -1,0 +1,239 @@
+"""What is predicted of numbers of ranks that are not measured yet, kept beside the samples, and how true it was."""
+
+import hashlib
+import itertools
+import json
+import math
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ddp_numpy.base import schema
+from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.files import atomic_write, open_regular
+from ddp_numpy.scaling.fit import LAWS
+from ddp_numpy.scaling.model import Job, Model
+from ddp_numpy.scaling.plan import Mode, Point, Sweep
+from ddp_numpy.scaling.samples import Sample
+from ddp_numpy.scaling.statistics import median
+
+_FILES = "predictions-*.json"
+_FORMAT = "ddp_numpy predictions 1"
+_RESAMPLES = 200
+_MOST_HOSTS = 4096  # among which numbers of ranks are searched for
+_LARGEST_BYTES = 2**24
+
+
+class Asked(NamedTuple):
+    """What is to be predicted."""
+
+    ranks: tuple[int, ...]
+    on_a_host: int | None
+    """Ranks of each host; None: as many as were measured on one."""
+    links: float | None
+    """Bits a second of the links that were measured, if that is known."""
+    elsewhere: Sequence[tuple[Sequence[Sample], float | None]]
+    """Samples of other sweeps, and the rate of their links."""
+    network: float | None
+    """Of the links that are predicted; None: the same."""
+    efficiency: float
+    """For which to find the most ranks."""
+    within: float | None
+    """Seconds for all epochs, for which to find the fewest ranks."""
+    epochs: int
+
+
+class Prediction(NamedTuple):
+    """Of one point."""
+
+    mode: Mode
+    ranks: int
+    hosts: int
+    batch_size: int
+    seconds: float
+    low: float
+    high: float
+    """Of a step, and an interval of it."""
+    efficiency: float
+    further: float
+    """How many times as many ranks as were measured."""
+    by_laws: dict[str, float]
+    """The seconds by other models: see fit.py. Of no network but the measured one."""
+
+
+class Outlook:
+    """What a sweep's samples say of more ranks than were measured.
+
+    The interval is that of models fitted to launches that are drawn anew from those of each repetition, made wider by
+    the largest relative error of the model where it was fitted. What a model does not know of is not in it.
+    """
+
+    def __init__(self, sweep: Sweep, mode: Mode, samples: Sequence[Sample], asked: Asked) -> None:
+        """Raises InputError if the samples don't suffice."""
+        self._sweep, self._mode, self.asked = sweep, mode, asked
+        least = min(asked.ranks)
+        known = [one for one in samples if one.point.ranks < least]
+        self._model = Model(known, asked.links, asked.elsewhere)
+        jobs: dict[int, list[float]] = {}
+        hosts: dict[int, int] = {}
+        for one in known:
+            ranks = one.point.ranks
+            if one.point == Point(ranks, sweep.batch(mode, ranks)):
+                jobs.setdefault(ranks, []).append(one.seconds)
+                hosts[ranks] = len(one.facts["hosts"])
+        self._rows: int = known[0].facts["rows"]
+        self._known = {ranks: median(seconds).value for ranks, seconds in sorted(jobs.items())}
+        self._most = max(self._known)
+        self._on_a_host = asked.on_a_host or max(-(-ranks // hosts[ranks]) for ranks in hosts)
+        if max(hosts.values()) == 1 and max(asked.ranks) > self._on_a_host:
+            raise InputError(
+                f"--predict: {max(asked.ranks)} ranks, {self._on_a_host} on a host, need several hosts, and none were "
+                "measured; measure two with --hosts, or raise --ranks-per-host"
+            )
+        by_repetition: dict[int, list[Sample]] = {}
+        for one in known:
+            by_repetition.setdefault(one.repetition, []).append(one)
+        draw, whole = random.Random(1), list(by_repetition.values())
+        self._models = [
+            Model([one for own in draw.choices(whole, k=len(whole)) for one in own], asked.links, asked.elsewhere)
+            for _ in range(_RESAMPLES)
+        ]
+        self._error = max(
+            abs(math.log(self._model.seconds(Job(ranks, hosts[ranks], sweep.batch(mode, ranks))) / seconds))
+            for ranks, seconds in self._known.items()
+            if ranks > 1
+        )
+
+    def job(self, ranks: int) -> Job:
+        """So many ranks, on as few hosts as can be."""
+        return Job(ranks, -(-ranks // self._on_a_host), self._sweep.batch(self._mode, ranks))
+
+    def of(self, ranks: int) -> Prediction:
+        """A prediction."""
+        job, network = self.job(ranks), self.asked.network
+        seconds = self._model.seconds(job, network)
+        drawn = sorted(model.seconds(job, network) for model in self._models)
+        wider = math.exp(self._error)
+        low, high = (drawn[round(share * (len(drawn) - 1))] for share in (0.025, 0.975))
+        return Prediction(
+            self._mode,
+            ranks,
+            job.hosts,
+            job.batch_size,
+            seconds,
+            min(low, seconds) / wider,
+            max(high, seconds) * wider,
+            self.efficiency(ranks),
+            ranks / self._most,
+            {name: law(self._known)(ranks) for name, law in LAWS.items()},
+        )
+
+    def efficiency(self, ranks: int) -> float:
+        """Over one process."""
+        job, base = self.job(ranks), self._sweep.batch_size
+        rate = job.batch_size / self._model.seconds(job, self.asked.network)
+        return rate / (base / self._model.alone(base)) / ranks
+
+    @property
+    def is_a_bound(self) -> bool:
+        """Whether faster links may be limited by hosts, of which nothing is known: then more time may be needed."""
+        faster = (
+            self.asked.network is not None and self.asked.links is not None and self.asked.network > self.asked.links
+        )
+        return faster and not self._model.network.hosts_are_known
+
+    def most_ranks(self) -> int:
+        """The most ranks, on full hosts, up to which it does not fall below what is asked for; 0 if one host's do."""
+        full = itertools.takewhile(lambda ranks: self.efficiency(ranks) >= self.asked.efficiency, self._full_hosts())
+        return max(full, default=0)
+
+    def fewest_ranks(self) -> int | None:
+        """The fewest, on full hosts, that train in the time that is asked for, if any do: these cost least."""
+        return next(
+            (ranks for ranks in self._full_hosts() if self.training_seconds(ranks) <= (self.asked.within or 0)), None
+        )
+
+    def training_seconds(self, ranks: int) -> float:
+        """Of all epochs, validation left aside."""
+        job = self.job(ranks)
+        steps: int = self.asked.epochs * -(-self._rows // job.batch_size)
+        return steps * self._model.seconds(job, self.asked.network)
+
+    def _full_hosts(self) -> Iterator[int]:
+        """Numbers of ranks on 1, 2, 3 … hosts, as far as is sensible."""
+        most = self._sweep.batch_size // self._on_a_host if self._mode == "strong" else _MOST_HOSTS
+        return (hosts * self._on_a_host for hosts in range(1, min(most, _MOST_HOSTS) + 1))
+
+
+def keep(folder: Path, predictions: Sequence[Prediction]) -> Path:
+    """Write them to a file of their own, whose name has a hash of it. Raises InputError if that can't be done."""
+    lines = {"format": _FORMAT, "predictions": [one._asdict() for one in predictions]}
+    data = json.dumps(lines, indent=1).encode() + b"\n"
+    path = folder / _name(data)
+    try:
+        with atomic_write(path) as file:
+            file.write(data)
+    except OSError as error:
+        raise InputError(f"{path}: can't write: {error.strerror or error}") from error
+    return path
+
+
+class Compared(NamedTuple):
+    """A prediction, and what was measured afterwards."""
+
+    prediction: Prediction
+    seconds: float
+    error: float
+    """The prediction over it, less 1."""
+    held: bool
+    """Whether it lies in the interval."""
+    by_laws: dict[str, float]
+    """The errors of other models."""
+
+
+def compared(folder: Path, sweep: Sweep, samples: Sequence[Sample]) -> list[Compared]:
+    """All predictions in a folder whose points have been measured. Raises InputError for a file that was changed."""
+    found = []
+    for path in sorted(folder.glob(_FILES)):
+        for one in _read(path):
+            point = Point(one.ranks, one.batch_size)
+            own = [sample for sample in samples if sample.point == point]
+            if not own or sweep.batch(one.mode, one.ranks) != one.batch_size:
+                continue
+            seconds = median([sample.seconds for sample in own]).value
+            laws = {name: by_law / seconds - 1 for name, by_law in one.by_laws.items()}
+            held = one.low <= seconds <= one.high
+            found.append(Compared(one, seconds, one.seconds / seconds - 1, held, laws))
+    return found
+
+
+_LINE: schema.Schema = {
+    "mode": schema.OneOf("strong", "weak"),
+    "ranks": schema.Whole(1),
+    "hosts": schema.Whole(1),
+    "batch_size": schema.Whole(1),
+    **{name: schema.Real(0, math.inf) for name in ("seconds", "low", "high", "efficiency", "further")},
+    "by_laws": {...: schema.Real(0, math.inf)},
+}
+
+
+def _read(path: Path) -> list[Prediction]:
+    try:
+        with open_regular(path) as file:
+            data = file.read(_LARGEST_BYTES)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    if path.name != _name(data):
+        raise InputError(f"{path}: was changed after it was written; move it away")
+    try:
+        values: dict[str, Any] = schema.from_json(data.decode())
+        schema.check(values, {"format": schema.OneOf(_FORMAT), "predictions": [_LINE]}, "it")
+    except (ValueError, InputError) as error:
+        raise InputError(f"{path}: is of another version: {error}; move it away") from None
+    return [Prediction(**one) for one in values["predictions"]]
+
+
+def _name(data: bytes) -> str:
+    """Of a file with this content: whoever changes it afterwards is found out."""
+    return _FILES.replace("*", hashlib.sha256(data).hexdigest()[:16])

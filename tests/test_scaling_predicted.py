@@ -1,0 +1,192 @@
+"""Predictions: what is fitted, to a cluster that is made up, and how true it was."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ddp_numpy import InputError
+from ddp_numpy.scaling.fit import amdahl, non_negative, normal_form, universal_scalability
+from ddp_numpy.scaling.model import Job, Model
+from ddp_numpy.scaling.network import Network, Sum
+from ddp_numpy.scaling.parts import LEVELS
+from ddp_numpy.scaling.plan import Point, Sweep
+from ddp_numpy.scaling.predictions import Asked, Outlook, compared, keep
+from ddp_numpy.scaling.samples import Sample
+from ddp_numpy.scaling.table import comparison, outlook
+
+SWEEP = Sweep((1, 2, 4, 8), ("strong",), 1024, 3, explain=True, predict=(16, 32))
+NBYTES, RATE, ALPHA, COPY = 400_000, 50e9, 3e-5, 2e-11  # of the made-up cluster: two ranks on a host
+ASKED = Asked((16, 32), None, RATE, (), None, 0.5, None, 10)
+
+
+def test_non_negative_coefficients_by_hand() -> None:
+    features = np.array([[1.0, 1.0], [1.0, 2.0], [1.0, 4.0]])
+    np.testing.assert_allclose(non_negative(features, features @ [3.0, 0.5]), [3, 0.5])
+    falling = non_negative(features, np.array([4.0, 3.0, 2.0]))  # would need -0.6 of the second
+    assert falling[1] == 0
+    # By relative errors, 1/v is the mean of 1/values weighted with themselves: sum(1/v) / sum(1/v^2).
+    assert falling[0] == pytest.approx((1 / 4 + 1 / 3 + 1 / 2) / (1 / 16 + 1 / 9 + 1 / 4))
+
+
+def test_laws_find_what_they_say() -> None:
+    few = (1, 2, 4, 8)
+    assert amdahl({n: 0.5 + 2 / n for n in few})(64) == pytest.approx(0.5 + 2 / 64)
+    usl = universal_scalability({n: 0.5 + 2 / n + 0.01 * (n - 1) for n in few})
+    assert usl(64) == pytest.approx(0.5 + 2 / 64 + 0.63)
+    assert normal_form({n: 2 + 0.1 * math.sqrt(n) * math.log2(n) for n in few})(64) == pytest.approx(2 + 0.1 * 8 * 6)
+
+
+def alone(rows: int) -> float:
+    return 2e-4 + 4e-6 * rows
+
+
+def useful(job: Job, gathers: bool) -> float:
+    """Two processes on a host are 3 % slower; a job's ranks 2 %; rows of other hosts cost a quarter of their own."""
+    own = alone(job.rows) * (1.03 if job.on_a_host > 1 else 1) * 1.02
+    return own + (1e-6 * job.rows * (job.hosts - 1) if gathers else 0)
+
+
+def network(job: Job, nbytes: float, ways: int, rate: float = RATE) -> float:
+    return ways * (ALPHA * job.rounds + (8 / rate + COPY) * job.through_a_link(nbytes))
+
+
+def calls(job: Job, gathers: bool, rate: float = RATE) -> float:
+    node = 5e-5 if job.on_a_host > 1 else 0
+    return node + network(job, 100 * job.batch_size if gathers else NBYTES, 1 if gathers else 2, rate)
+
+
+def sample(point: Point, seconds: float, hosts: int, parts: dict[str, Any], repetition: int, gathers: bool) -> Sample:
+    job = Job(point.ranks, hosts, point.batch_size)
+    node = 5e-5 if job.on_a_host > 1 else 0
+    facts = {
+        "hosts": [f"node{number}" for number in range(hosts)],
+        "time": "now",
+        "rows": 10_240,
+        "gradient_bytes": NBYTES,
+        "gathered_bytes": 100 * point.batch_size if gathers and hosts > 1 else 0,
+        "sum_seconds": [
+            {"bytes": size, "seconds": node + network(job, size, 2)} for size in (512, 32_768, 262_144, NBYTES)
+        ],
+    }
+    return Sample(repetition, point, [seconds] * 5, parts, facts)
+
+
+def samples(sweep: Sweep, gathers: bool = False) -> Iterator[Sample]:
+    """What a made-up cluster shows. In later repetitions everything but the sums is slower by a hundredth."""
+    for repetition, slower in enumerate((1.0, 1.01, 1.0)):
+        for point in sweep.points():
+            hosts = max(1, point.ranks // 2)
+            job = Job(point.ranks, hosts, point.batch_size)
+            if point.kind == "alone":
+                seconds, parts = alone(point.batch_size), {"update": [1e-5]}
+            elif point.kind == "beside":
+                seconds = alone(job.rows) * (1.03 if job.on_a_host > 1 else 1)
+                parts = {"seconds": [seconds * slower] * point.ranks}
+            else:
+                own = useful(job, gathers) if point.ranks > 1 else alone(job.rows)
+                seconds = own + (calls(job, gathers) if point.ranks > 1 else 0)
+                parts = {
+                    "seconds": [seconds * slower] * point.ranks,
+                    "computing": [own * slower - 1e-5] * point.ranks,
+                    "update": [1e-5] * point.ranks,
+                    "slowest": own * slower,
+                    "spread": [1.0] * len(LEVELS),
+                }
+            yield sample(point, seconds * slower, hosts, parts, repetition, gathers)
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+def test_a_made_up_cluster_is_found(gathers: bool) -> None:
+    model = Model([one for one in samples(SWEEP, gathers) if one.repetition != 1], RATE)
+    for ranks in (2, 4, 8, 16, 64, 256):
+        job = Job(ranks, ranks // 2, 1024)
+        if job.rows in (1024, 512, 256, 128, 64, 32):  # others lie on a line anyway
+            assert model.alone(job.rows) == pytest.approx(alone(job.rows))
+        assert model.seconds(job) == pytest.approx(useful(job, gathers) + calls(job, gathers))
+
+
+def test_links_of_another_rate() -> None:
+    """A byte takes 0.8 ns on a wire of 10 Gbit, 1.06 with its frames, and hosts take 2 ns to copy it."""
+    slow, fast, unknown = (
+        [Sum(rounds, nbytes, 1e-5 * rounds + a_byte * nbytes, rate) for rounds in (2, 4) for nbytes in (1e4, 1e5)]
+        for rate, a_byte in ((1e9, 8.5e-9), (10e9, 2e-9), (None, 3e-9))
+    )
+    both = Network([*slow, *fast])
+    assert both.hosts_are_known
+    for rate, a_byte in ((1e9, 8.5e-9), (10e9, 2e-9), (100e9, 2e-9), (1e8, 8e-8 * 1538 / 1448)):
+        assert both.seconds(2, 1e6, rate) == pytest.approx(2e-5 + a_byte * 1e6)
+    only_slow = Network(slow)
+    assert not only_slow.hosts_are_known
+    assert only_slow.seconds(0, 1e6, 10e9) == pytest.approx(8e-10 * 1538 / 1448 * 1e6)
+    assert Network(unknown).seconds(0, 1e6, None) == pytest.approx(3e-3)
+
+
+def test_the_slowest_of_many() -> None:
+    """Of N numbers between 0 and 2 the largest is 2 N / (N + 1) on average."""
+    found = list(samples(SWEEP))
+    for one in found:
+        if one.parts is not None and "spread" in one.parts:
+            one.parts["spread"] = (2 * LEVELS).tolist()
+    model = Model(found, RATE)
+    for ranks in (1, 2, 8, 100):
+        assert model._imbalance(ranks) == pytest.approx(2 * ranks / (ranks + 1), rel=0.02)
+
+
+def test_an_outlook() -> None:
+    found = Outlook(SWEEP, "strong", list(samples(SWEEP)), ASKED)
+    one = found.of(16)
+    assert (one.hosts, one.batch_size, one.further) == (8, 1024, 2)
+    job = Job(16, 8, 1024)
+    assert one.seconds == pytest.approx(useful(job, False) + calls(job, False), rel=0.01)
+    assert one.low < one.seconds < one.high
+    assert one.efficiency == pytest.approx(alone(1024) / 16 / one.seconds, rel=0.01)
+    most = found.most_ranks()
+    assert found.efficiency(most) >= 0.5 > found.efficiency(most + 2)
+    within = found.training_seconds(4) * 1.0001
+    slower = Outlook(SWEEP, "strong", list(samples(SWEEP)), ASKED._replace(within=within))
+    fewest = slower.fewest_ranks()
+    assert fewest == 4
+    assert slower.training_seconds(2) > within
+    said = "\n".join(outlook(slower))
+    assert f"Efficiency stays at 50% and more up to {most} ranks." in said
+    assert f"The fewest ranks that train 10 epochs in {within:g} s are {fewest}: in" in said
+    assert "No number of ranks trains 10 epochs in 1e-09 s." in "\n".join(
+        outlook(Outlook(SWEEP, "strong", list(samples(SWEEP)), ASKED._replace(within=1e-9)))
+    )
+
+
+def test_predictions_are_kept_and_compared(tmp_path: Path) -> None:
+    known = list(samples(SWEEP))
+    found = Outlook(SWEEP, "strong", known, ASKED)
+    path = keep(tmp_path, [found.of(16), found.of(32)])
+    assert compared(tmp_path, SWEEP, known) == []
+    later = Point(16, 1024)
+    measured = [
+        sample(later, found.of(16).seconds * times, 8, {}, number, False)
+        for number, times in enumerate((0.9, 0.8, 0.7))
+    ]
+    (one,) = compared(tmp_path, SWEEP, [*known, *measured])
+    assert one.error == pytest.approx(0.25)
+    assert not one.held
+    assert "+25.0%" in "\n".join(comparison([one]))
+    text = path.read_text().replace('"ranks": 32', '"ranks": 64')
+    path.write_text(text)
+    with pytest.raises(InputError, match="was changed after it was written; move it away"):
+        compared(tmp_path, SWEEP, known)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "words"),
+    [
+        ((1,), "--predict: needs two ranks and more"),
+        ((1, 2), "--predict: 32 ranks, 2 on a host, need several hosts, and none were measured"),
+    ],
+)
+def test_what_can_t_be_predicted(ranks: tuple[int, ...], words: str) -> None:
+    sweep = Sweep(ranks, ("strong",), 1024, 3, explain=True, predict=(16, 32))
+    with pytest.raises(InputError, match=words):
+        Outlook(sweep, "strong", list(samples(sweep)), ASKED)
