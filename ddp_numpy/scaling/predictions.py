@@ -138,10 +138,8 @@ class Outlook:
     @property
     def is_a_bound(self) -> bool:
         """Whether faster links may be limited by hosts, of which nothing is known: then more time may be needed."""
-        faster = (
-            self.asked.network is not None and self.asked.links is not None and self.asked.network > self.asked.links
-        )
-        return faster and not self._model.network.hosts_are_known
+        links, network = self.asked.links or math.inf, self.asked.network or 0.0
+        return network > links and not self._model.network.hosts_are_known
 
     def most_ranks(self) -> int:
         """The most ranks, on full hosts, up to which it does not fall below what is asked for; 0 if one host's do."""
