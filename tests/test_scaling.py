@@ -133,7 +133,11 @@ def test_samples_are_kept_and_go_on(tmp_path: Path) -> None:
         (LINES, json.dumps(SAMPLE) + "\n[" + "9" * 9999 + "]\n", "line 2: no sample of this version"),
         (PLAN, "", "is damaged, or of another version"),
         (PLAN, "[]", "is damaged, or of another version"),
-        (PLAN, json.dumps({"format": "ddp_numpy sweep 1", "seed": 1, "plan": {"ranks": [1]}}), "another ranks"),
+        (
+            PLAN,
+            json.dumps({"format": "ddp_numpy sweep 1", "seed": 1, "plan": {"ranks": [1]}}),
+            "another value of ranks",
+        ),
         (PLAN, json.dumps({"format": "ddp_numpy sweep 2", "seed": 1, "plan": {}}), "of another version"),
     ],
 )

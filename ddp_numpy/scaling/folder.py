@@ -58,7 +58,9 @@ def _same_plan(path: Path, plan: dict[str, Any]) -> int:
     there, seed = _read(path)
     changed = [name for name in {**there, **plan} if there.get(name) != plan.get(name)]
     if changed:
-        raise InputError(f"{path}: a sweep can't go on with another {min(changed)}; take a new folder for --out")
+        raise InputError(
+            f"{path}: the sweep there was begun with another value of {min(changed)}; take a new folder for --out"
+        )
     return seed
 
 

@@ -165,7 +165,7 @@ def test_a_sweep_that_is_broken_off_goes_on(folder: Path) -> None:
     assert samples(folder)[: len(first)] == first, "nothing is measured again"
     job = sweep("--ranks", "1,2", *SMALLEST, "--no-explain", "--seconds", "2", cwd=folder)
     assert (job.status, job.error_lines) == (2, [
-        "error: sweep/sweep.json: a sweep can't go on with another seconds; take a new folder for --out"
+        "error: sweep/sweep.json: the sweep there was begun with another value of seconds; take a new folder for --out"
     ])  # fmt: skip
 
 
