@@ -76,7 +76,7 @@ def explanation(found: Sequence[Explained]) -> list[str]:
 def _sentences(own: Explained) -> list[str]:
     ranks, efficiency = own.point.ranks, own.efficiency.value
     worst, factor = min(own.factors.items(), key=lambda item: item[1].value)
-    why = f"{_WHY[worst]}; without that, efficiency were {efficiency / factor.value:.1%}. {_HELP[worst]}"
+    why = f"{_WHY[worst]}; without that, efficiency would be {efficiency / factor.value:.1%}. {_HELP[worst]}"
     said = [f"{ranks} ranks: {why if factor.value < _A_LOSS else 'nothing holds them back'}"]
     said += [
         f"rank {rank} on {host} takes {times:.2f} times as long as ranks with as many rows, most of it in {part}."
