@@ -19,7 +19,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ddp_numpy.scaling.parts import USEFUL
+from ddp_numpy.scaling.parts import USEFUL, useful
 from ddp_numpy.scaling.plan import Mode, Point, Sweep
 from ddp_numpy.scaling.results import efficiencies
 from ddp_numpy.scaling.samples import Sample
@@ -127,8 +127,8 @@ def factors(job: Sample, base: Sample, share: Sample, beside: Sample) -> dict[st
     update = share.parts["update"][0]
     rows = share.seconds - update
     both = ranks * rows + times * update
-    useful = [sum(own) for own in zip(*(parts[name] for name in USEFUL), strict=True)]
-    mean, most = statistics.mean(useful), max(useful)
+    outside = useful(parts)
+    mean, most = statistics.mean(outside), max(outside)
     apart, whole = statistics.mean(beside.parts["seconds"]), statistics.mean(parts["seconds"])
     moving = statistics.mean(parts["moving"])
     return {
@@ -160,8 +160,8 @@ def _stragglers(launches: Sequence[Sample]) -> list[Straggler]:
             usual = {name: statistics.median_low([own[name][other] for other in alike]) for name in USEFUL}
             for name in USEFUL:
                 excess[name] += own[name][rank] - usual[name]
-            useful = [sum(own[name][other] for name in USEFUL) for other in range(len(own["rows"]))]
-            all_times.append(useful[rank] / statistics.median_low([useful[other] for other in alike]))
+            outside = useful(own)
+            all_times.append(outside[rank] / statistics.median_low([outside[other] for other in alike]))
         times = statistics.median(all_times)
         if times > _STRAGGLES:
             found.append(Straggler(rank, place["host"], max(excess, key=lambda name: excess[name]), times))

@@ -25,7 +25,7 @@ import numpy as np
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.scaling.fit import non_negative
 from ddp_numpy.scaling.network import Network, Sum
-from ddp_numpy.scaling.parts import LEVELS, USEFUL
+from ddp_numpy.scaling.parts import LEVELS, useful
 from ddp_numpy.scaling.samples import Sample
 
 _PIECE = 16  # latency and time of a byte are those of sums from the needed size down to this part of it
@@ -197,9 +197,8 @@ def _is_job(sample: Sample) -> bool:
 def _measured(sample: Sample) -> _Measured:
     parts = sample.parts
     assert parts is not None
-    useful = [sum(own) for own in zip(*(parts[name] for name in USEFUL), strict=True)]
     calls = statistics.mean(parts["seconds"]) - parts["slowest"]
-    return _Measured(_job(sample), statistics.mean(useful), calls, parts["spread"], sample.facts)
+    return _Measured(_job(sample), statistics.mean(useful(parts)), calls, parts["spread"], sample.facts)
 
 
 def _rows_of_others(job: Job) -> int:

@@ -5,7 +5,7 @@ waits for has come, and the rest is moving. That is found in two ways: from the 
 call, by clocks that were compared; and in some steps from a barrier before it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,12 +32,17 @@ def parts_of(records: Sequence[Record], hosts: Sequence[str]) -> dict[str, Any]:
     waiting = np.clip(np.minimum(ended, last) - began, 0, None)
     found = _means(records, waiting)
     in_calls = np.array([_by_step(record, one) for record, one in zip(records, calls, strict=True)])
-    useful = np.array([record.steps[:, 1] - record.steps[:, 0] for record in records]) - in_calls
-    found["slowest"] = float(useful.max(axis=0).mean())
-    found["spread"] = np.quantile(useful / useful.mean(), LEVELS).tolist()
-    found["steps"], found["calls"] = len(useful[0]), len(records[0].among)
+    outside = np.array([record.steps[:, 1] - record.steps[:, 0] for record in records]) - in_calls
+    found["slowest"] = float(outside.max(axis=0).mean())
+    found["spread"] = np.quantile(outside / outside.mean(), LEVELS).tolist()
+    found["steps"], found["calls"] = len(outside[0]), len(records[0].among)
     found["impossible"] = int((ended < last)[:, records[0].among == Among.ALL].any(axis=0).sum())
     return found
+
+
+def useful(parts: Mapping[str, Any]) -> list[float]:
+    """Of what `parts_of` returned, the seconds of each rank outside collective calls."""
+    return [sum(own) for own in zip(*(parts[name] for name in USEFUL), strict=True)]
 
 
 def met_parts_of(records: Sequence[Record], meeting: float) -> dict[str, Any]:

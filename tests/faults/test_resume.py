@@ -152,7 +152,7 @@ def test_to_rounding_on_other_numbers_of_ranks(table: Path, tmp_path: Path) -> N
 def test_steps_between_checkpoints_are_made_again(table: Path, tmp_path: Path) -> None:
     options = ("--data", table, *OPTIONS, "--checkpoint-every", "4", "steps")
     assert train(2, *options, "--out", "whole", cwd=tmp_path).status == 0
-    job = run_job(2, HERE / "stop_at.py", "17", "1", "SIGKILL", *options, "--out", "parts", cwd=tmp_path)
+    job = run_job(2, HERE / "stop_at.py", "17~", "1", "SIGKILL", *options, "--out", "parts", cwd=tmp_path)
     assert job.status not in (0, 75)
     job = train(2, "--resume", "auto", "--out", "parts", cwd=tmp_path)
     assert job.status == 0
