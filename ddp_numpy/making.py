@@ -1,7 +1,7 @@
 """From settings to the objects that they describe."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,8 @@ from ddp_numpy.base.errors import InputError
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import Dataset, load_data
 from ddp_numpy.exchange import choose_exchange
-from ddp_numpy.nn import Augment, Flatten, Layer, Reshape, Sequential
-from ddp_numpy.nn.presets import IMAGE_PRESETS, image_shape, mlp
+from ddp_numpy.nn import Augment, Dropout, Flatten, Layer, Reshape, Sequential
+from ddp_numpy.nn.presets import IMAGE_PRESETS, image_shape, mlp, normalized
 from ddp_numpy.optim import LAMB, LARS, SGD, Adam, AdamW, Group, Optimizer, RMSprop, is_no_weight
 from ddp_numpy.optim.schedules import (
     Constant,
@@ -22,7 +22,7 @@ from ddp_numpy.optim.schedules import (
     Step,
     WarmUp,
 )
-from ddp_numpy.settings import AUGMENTATION, HYPERPARAMETERS, Model, Settings, Training
+from ddp_numpy.settings import AUGMENTATION, HYPERPARAMETERS, IN_LAYERS, Model, Settings, Training
 from ddp_numpy.training.average import MovingAverage
 from ddp_numpy.training.patience import EarlyStopping, ReduceOnPlateau
 from ddp_numpy.training.replicas import ReplicaCheck
@@ -99,8 +99,8 @@ def make_layers(model: Model, data: Dataset, comm: Communicator) -> list[Layer]:
             raise InputError("--augment-smoothness: needs an --augment-elastic above 0")
         if model.model_file is None:
             return _named(model, data)
-        if changed := _augmentation(model):
-            raise InputError(f"{_flag(min(changed))}: put Augment into the layers of --model-file {model.model_file}")
+        if changed := _changed(model, (*IN_LAYERS, *AUGMENTATION)):
+            raise InputError(f"{_flag(min(changed))}: put such a layer into --model-file {model.model_file}")
         if comm.rank == 0:
             code = _read_code(model.model_file)
     code = comm.broadcast(code)
@@ -109,22 +109,27 @@ def make_layers(model: Model, data: Dataset, comm: Communicator) -> list[Layer]:
 
 
 def _named(model: Model, data: Dataset) -> list[Layer]:
-    """The layers of --model, and in front of all but the one that makes images of rows, what changes images."""
-    augment = [_augment(model)] if _augmentation(model) else []
+    """The layers of --model. What changes images stands behind the layer that makes images of rows."""
+    augment = [_augment(model)] if _changed(model, AUGMENTATION) else []
+    to_image: list[Layer] = []
     if model.model == "mlp":
         layers = mlp(data.classes, model.hidden, model.dropout)
-        if not augment:
-            return layers
-        image = image_shape(data.features.shape[1], "leave the options of augmentation out")
-        return [Reshape(image), *augment, Flatten(), *layers]
-    make = IMAGE_PRESETS[model.model]
-    reshape, *layers = make(data.classes, image_shape(data.features.shape[1]), model.dropout)
-    return [reshape, *augment, *layers]
+        if augment:
+            image = image_shape(data.features.shape[1], "leave the options of augmentation out")
+            to_image, layers = [Reshape(image)], [Flatten(), *layers]
+    else:
+        make = IMAGE_PRESETS[model.model]
+        first, *layers = make(data.classes, image_shape(data.features.shape[1]), model.dropout)
+        to_image = [first]
+    if model.batch_norm:
+        layers = normalized(layers)
+    dropout = [Dropout(model.input_dropout)] if model.input_dropout else []
+    return [*to_image, *augment, *dropout, *layers]
 
 
-def _augmentation(model: Model) -> list[str]:
-    """The options of augmentation that are given another value than 0."""
-    return [name for name in AUGMENTATION if getattr(model, name)]
+def _changed(model: Model, names: Sequence[str]) -> list[str]:
+    """Those of the options that are given another value than 0."""
+    return [name for name in names if getattr(model, name)]
 
 
 def _augment(model: Model) -> Augment:

@@ -76,6 +76,10 @@ class Model(Group):
     dropout: float = option(
         0.0, Real(0, 0.99), "Share of numbers that dropout takes away behind hidden dense layers."
     )  # fmt: skip
+    input_dropout: float = option(0.0, Real(0, 0.99), "Share of numbers that dropout takes away from the input.")
+    batch_norm: bool = option(
+        False, click.BOOL, "Batch normalization behind each dense layer and convolution but the last layer."
+    )  # fmt: skip
     augment_shift: float = option(
         0.0, Real(0, 10_000), metavar="PIXELS", help="In training, move images by up to so many pixels along each axis."
     )  # fmt: skip
@@ -361,6 +365,8 @@ class Settings:
 
 HYPERPARAMETERS = ("lr", "momentum", "beta1", "beta2", "decay", "epsilon", "trust", "weight_decay")
 """Fields of Training that an optimizer has by the same names, or does not have."""
+IN_LAYERS = ("dropout", "input_dropout", "batch_norm")
+"""Options that add layers to a network by name."""
 AUGMENTATION = tuple(f"augment_{name}" for name in ("shift", "rotation", "scale", "shear", "elastic", "erase"))
 """Fields of Model that change images in training unless they are 0."""
 GROUPS: dict[str, Any] = {field.name: field.default_factory for field in dataclasses.fields(Settings)}

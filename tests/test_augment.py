@@ -324,11 +324,12 @@ def test_options_put_it_in_front(model: str, begin: str, images: Path, tmp_path:
     assert begin in job.out
 
 
-def test_a_file_of_ones_own_has_its_own_augmentation(images: Path, tmp_path: Path) -> None:
+def test_a_file_of_ones_own_has_its_own_layers(images: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("")
-    job = train(2, "--data", images, "--model-file", "mine.py", "--out", "run", *OPTIONS, cwd=tmp_path)
-    assert job.status != 0
-    assert job.err == "error: --augment-elastic: put Augment into the layers of --model-file mine.py\n"
+    for options, name in ((OPTIONS, "augment-elastic"), (("--batch-norm", "--dropout", "0.1"), "batch-norm")):
+        job = train(2, "--data", images, "--model-file", "mine.py", "--out", "run", *options, cwd=tmp_path)
+        assert job.status != 0
+        assert job.err == f"error: --{name}: put such a layer into --model-file mine.py\n"
 
 
 def test_rows_that_are_no_square_images(tmp_path: Path) -> None:

@@ -54,6 +54,23 @@ def test_tiny_is_tiny() -> None:
     assert model.params.size <= 8000
 
 
+def test_normalization_and_dropout_of_the_input_are_put_between_the_layers(images: Path, tmp_path: Path) -> None:
+    options = ("--data", images, "--model", "cnn", "--batch-norm", "--input-dropout", "0.1", "--augment-shift", "1")
+    job = train(2, *options, "--epochs", "1", "--batch-size", "16", "--out", "run", cwd=tmp_path)
+    assert job.status == 0, job.err
+    kinds = " ".join(type(layer).__name__ for layer in load_model(tmp_path / "run" / "model.npz").layers)
+    stage = "Conv2D BatchNorm ReLU Conv2D BatchNorm MaxPool2D ReLU"
+    assert kinds == f"Reshape Augment Dropout {stage} {stage} Flatten Dense BatchNorm ReLU Dense"
+
+
+@pytest.mark.parametrize("name", ["resnet8", "tiny"])
+def test_what_has_batch_normalization_gets_no_other(name: str, images: Path, tmp_path: Path) -> None:
+    job = train(2, "--data", images, "--model", name, "--batch-norm", "--out", "run", cwd=tmp_path)
+    assert job.status != 0
+    assert job.err == "error: --batch-norm: the network has batch normalization already; leave the option out\n"
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("numbers", "shape"), [(784, (28, 28, 1)), (3072, (32, 32, 3)), (1, (1, 1, 1)), (3, (1, 1, 3)), (12, (2, 2, 3))]
 )

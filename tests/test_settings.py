@@ -76,7 +76,8 @@ def some_other(name: str) -> Any:
     others |= {"label-column": "digit", "resume": "auto", "out": Path("a"), "valid-fraction": 0.3, "momentum": 0.5}
     others |= {"override": ("lr=0.5",), "optimizer": "adam"}
     others |= dict.fromkeys(("beta1", "beta2", "decay", "weight-decay", "lr-factor", "average"), 0.5)
-    others |= dict.fromkeys(("dropout", "label-smoothing", "augment-scale", "augment-erase"), 0.5)
+    others |= dict.fromkeys(("dropout", "input-dropout", "label-smoothing"), 0.5)
+    others |= dict.fromkeys(("augment-scale", "augment-erase"), 0.5)
     others |= {"model": "cnn", "model-file": Path("/a.py")}
     others |= {"lr-scaling": "sqrt", "schedule": "cosine", "warm-up": (3, "steps"), "lr-every": (3, "epochs")}
     default = OPTIONS[name].default
@@ -101,7 +102,7 @@ def test_what_a_change_means_for_a_resumed_run(name: str) -> None:
     result |= {"exchange", "reproducible", "micro-rows", "optimizer", "nesterov", "beta1", "beta2", "decay", "epsilon"}
     result |= {"trust", "weight-decay", "decay-all", "lr-scaling", "base-batch-size", "schedule", "warm-up", "power"}
     result |= {"schedule-epochs", "final-lr", "lr-every", "lr-factor", "patience", "early-stopping", "min-delta"}
-    result |= {"model", "dropout", "label-smoothing", "average", "accumulate"}
+    result |= {"model", "dropout", "input-dropout", "batch-norm", "label-smoothing", "average", "accumulate"}
     result |= {name for name in OPTIONS if name.startswith("augment-")}
     assert bool(other.changed(before)) == (name in result)
     assert all(change.startswith(f"--{name} was ") for change in other.changed(before))

@@ -4,8 +4,9 @@ Where a ReLU and a max-pool meet, the pool comes first. The largest of some numb
 both orders make the same network, and a quarter of the numbers go through the ReLU.
 """
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.nn.activations import ReLU, Tanh
@@ -81,6 +82,18 @@ IMAGE_PRESETS: dict[str, Callable[[int, Shape, float], list[Layer]]] = {
     "tiny": tiny,
 }
 """From the number of classes, the shape of an image (H, W, C) and a rate of dropout to layers."""
+
+
+def normalized(layers: Sequence[Layer]) -> list[Layer]:
+    """The same layers, and batch normalization behind each dense layer and convolution but the last layer.
+
+    Raises InputError if they have it already.
+    """
+    if any(isinstance(layer, BatchNorm | Residual) for layer in layers):
+        raise InputError("--batch-norm: the network has batch normalization already; leave the option out")
+    *hidden, last = layers
+    groups = ([layer, BatchNorm()] if isinstance(layer, Dense | Conv2D) else [layer] for layer in hidden)
+    return [*itertools.chain.from_iterable(groups), last]
 
 
 def image_shape(numbers: int, otherwise: str = "take --model mlp") -> Shape:
