@@ -1,7 +1,7 @@
 """Predictions: what is fitted, to a cluster that is made up, and how true it was."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 
 from ddp_numpy import InputError
+from ddp_numpy.scaling.basis import Basis
 from ddp_numpy.scaling.fit import amdahl, non_negative, normal_form, universal_scalability
 from ddp_numpy.scaling.model import Job, Model
 from ddp_numpy.scaling.network import Network, Sum
-from ddp_numpy.scaling.parts import LEVELS
 from ddp_numpy.scaling.plan import Point, Sweep
 from ddp_numpy.scaling.predictions import Asked, Outlook, compared, keep
 from ddp_numpy.scaling.samples import Sample
 from ddp_numpy.scaling.table import comparison, outlook
+from ddp_numpy.scaling.variability import LEVELS, Variability
 
 SWEEP = Sweep((1, 2, 4, 8), ("strong",), 1024, 3, explain=True, predict=(16, 32))
 NBYTES, RATE, ALPHA, COPY = 400_000, 50e9, 3e-5, 2e-11  # of the made-up cluster: two ranks on a host
-ASKED = Asked((16, 32), None, RATE, (), None, 0.5, None, 10)
+ASKED = Asked((16, 32), None, 0.5, None, 10)
 
 
 def test_non_negative_coefficients_by_hand() -> None:
@@ -94,9 +95,14 @@ def samples(sweep: Sweep, gathers: bool = False) -> Iterator[Sample]:
                     "computing": [own * slower - 1e-5] * point.ranks,
                     "update": [1e-5] * point.ranks,
                     "slowest": own * slower,
-                    "spread": [1.0] * len(LEVELS),
+                    "noise": [1.0] * len(LEVELS),
+                    "rows": [job.rows] * point.ranks,
                 }
             yield sample(point, seconds * slower, hosts, parts, repetition, gathers)
+
+
+def basis(found: Sequence[Sample], sweep: Sweep = SWEEP) -> Basis:
+    return Basis(sweep, "strong", found, (16, 32), None, RATE, ())
 
 
 @pytest.mark.parametrize("gathers", [False, True])
@@ -127,17 +133,25 @@ def test_links_of_another_rate() -> None:
 
 def test_the_slowest_of_many() -> None:
     """Of N numbers between 0 and 2 the largest is 2 N / (N + 1) on average."""
-    found = list(samples(SWEEP))
-    for one in found:
-        if one.parts is not None and "spread" in one.parts:
-            one.parts["spread"] = (2 * LEVELS).tolist()
-    model = Model(found, RATE)
-    for ranks in (1, 2, 8, 100):
-        assert model._imbalance(ranks) == pytest.approx(2 * ranks / (ranks + 1), rel=0.02)
+    of_steps = Variability([1.0], 2 * LEVELS)
+    assert [of_steps.expected_largest(ranks) for ranks in (1, 2, 8, 100)] == pytest.approx(
+        [1, 4 / 3, 16 / 9, 200 / 101], rel=0.02
+    )
+    of_ranks = Variability([0.9, 1.1], np.ones(len(LEVELS)))  # both slow: all but one time in 2^N
+    assert of_ranks.expected_largest(3) == pytest.approx(1.1 - 0.2 / 8)
+
+
+def test_drawn_times_are_those_that_are_expected() -> None:
+    both, draw = Variability([0.9, 1.0, 1.1], 0.5 + LEVELS), np.random.default_rng(1)
+    ranks = both.draw_ranks(draw, 100_000)
+    assert set(ranks) == {0.9, 1.0, 1.1}
+    times = (ranks * both.draw_noise(draw, 100_000)).reshape(-1, 10)
+    assert times.mean() == pytest.approx(1, rel=0.01)
+    assert times.max(axis=1).mean() == pytest.approx(both.expected_largest(10), rel=0.01)
 
 
 def test_an_outlook() -> None:
-    found = Outlook(SWEEP, "strong", list(samples(SWEEP)), ASKED)
+    found = Outlook(basis(list(samples(SWEEP))), ASKED)
     one = found.of(16)
     assert (one.hosts, one.batch_size, one.further) == (8, 1024, 2)
     job = Job(16, 8, 1024)
@@ -147,7 +161,7 @@ def test_an_outlook() -> None:
     most = found.most_ranks()
     assert found.efficiency(most) >= 0.5 > found.efficiency(most + 2)
     within = found.training_seconds(4) * 1.0001
-    slower = Outlook(SWEEP, "strong", list(samples(SWEEP)), ASKED._replace(within=within))
+    slower = Outlook(basis(list(samples(SWEEP))), ASKED._replace(within=within))
     fewest = slower.fewest_ranks()
     assert fewest == 4
     assert slower.training_seconds(2) > within
@@ -155,13 +169,13 @@ def test_an_outlook() -> None:
     assert f"Efficiency stays at 50% and more up to {most} ranks." in said
     assert f"The fewest ranks that train 10 epochs in {within:g} s are {fewest}: in" in said
     assert "No number of ranks trains 10 epochs in 1e-09 s." in "\n".join(
-        outlook(Outlook(SWEEP, "strong", list(samples(SWEEP)), ASKED._replace(within=1e-9)))
+        outlook(Outlook(basis(list(samples(SWEEP))), ASKED._replace(within=1e-9)))
     )
 
 
 def test_predictions_are_kept_and_compared(tmp_path: Path) -> None:
     known = list(samples(SWEEP))
-    found = Outlook(SWEEP, "strong", known, ASKED)
+    found = Outlook(basis(known), ASKED)
     path = keep(tmp_path, [found.of(16), found.of(32)])
     assert compared(tmp_path, SWEEP, known) == []
     later = Point(16, 1024)
@@ -182,11 +196,11 @@ def test_predictions_are_kept_and_compared(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ranks", "words"),
     [
-        ((1,), "--predict: needs two ranks and more"),
-        ((1, 2), "--predict: 32 ranks, 2 on a host, need several hosts, and none were measured"),
+        ((1,), "--predict and --simulate need two ranks and more"),
+        ((1, 2), "32 ranks, 2 on a host, need several hosts, and none were measured"),
     ],
 )
 def test_what_can_t_be_predicted(ranks: tuple[int, ...], words: str) -> None:
     sweep = Sweep(ranks, ("strong",), 1024, 3, explain=True, predict=(16, 32))
     with pytest.raises(InputError, match=words):
-        Outlook(sweep, "strong", list(samples(sweep)), ASKED)
+        Outlook(basis(list(samples(sweep)), sweep), ASKED)

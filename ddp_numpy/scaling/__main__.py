@@ -1,9 +1,8 @@
 """The command line of the scaling lab: python -m ddp_numpy.scaling, or python -m launch scaling."""
 
 import dataclasses
-import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,52 +14,22 @@ from ddp_numpy.base.messages import tell
 from ddp_numpy.cli import run, training_options, training_settings
 from ddp_numpy.comm import is_reporter
 from ddp_numpy.runs.report import progress
+from ddp_numpy.scaling.basis import Basis
 from ddp_numpy.scaling.explain import explained
 from ddp_numpy.scaling.folder import found_in, opened
+from ddp_numpy.scaling.options import Counts, Rate, simulation_options
 from ddp_numpy.scaling.plan import Mode, Sweep
 from ddp_numpy.scaling.predictions import Asked, Outlook, compared, keep
 from ddp_numpy.scaling.results import rows
 from ddp_numpy.scaling.samples import LINES, TABLE, Sample, Samples
+from ddp_numpy.scaling.simulation import Simulating
 from ddp_numpy.scaling.sweep import Launcher, ended_by_signals
-from ddp_numpy.scaling.table import comparison, explanation, lines, outlook
+from ddp_numpy.scaling.table import comparison, explanation, lines, outlook, simulation
 from ddp_numpy.settings import Output
 
 _MODES: dict[str, tuple[Mode, ...]] = {"strong": ("strong",), "weak": ("weak",), "both": ("strong", "weak")}
 # Options of the launcher that are passed on.
 _LAUNCH = ("hosts", "hostfile", "mpi", "threads", "bind", "env", "mpi_args")
-
-
-class Rate(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest Click
-    """Bits a second: 100mbit, 1gbit."""
-
-    name = "rate"
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
-        """As click asks."""
-        if isinstance(value, float):
-            return value
-        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(m|g)bit", str(value).lower())
-        if match is None or not float(match[1]):
-            self.fail(f"{value!r} is not a rate of a link, like 100mbit or 10gbit", param, context)
-        return float(match[1]) * {"m": 1e6, "g": 1e9}[match[2]]
-
-
-class Counts(click.ParamType):  # type: ignore[type-arg]
-    """Numbers of ranks: 1,2,4."""
-
-    name = "counts"
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
-        """As click asks."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            found = tuple(sorted({int(part) for part in str(value).split(",")}))
-        except ValueError:
-            found = (0,)
-        if found[0] < 1 or found[-1] >= 2**31:
-            self.fail(f"{value!r} is not numbers of ranks, like 1,2,4", param, context)
-        return found
 
 
 @click.command("scaling", context_settings={"show_default": True, "max_content_width": 110})
@@ -82,6 +51,7 @@ class Counts(click.ParamType):  # type: ignore[type-arg]
               help="Predict up to how many ranks it does not fall below this.")  # fmt: skip
 @click.option("--within", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
               help="Predict how few ranks train --epochs in so many seconds.")  # fmt: skip
+@simulation_options
 @click.option("--hosts", metavar="a:4,b:4", help="As for launch run.")
 @click.option("--hostfile", metavar="FILE", help="As for launch run.")
 @click.option("--mpi", metavar="NAME", help="As for launch run.")
@@ -105,11 +75,13 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
     names = {option.name for option in Output.options()}
     if unused := given & names - {"out", "quiet"}:
         raise InputError(f"--{min(unused)}: a sweep only measures, and saves no model")
-    if predict and not explain:
-        raise InputError("--predict: needs what --explain measures")
-    if network is not None and links is None:
+    simulating = Simulating(**{name: launch.pop(name) for name in Simulating._fields})
+    unlaunched = tuple(sorted({*(predict or ()), *(simulating.simulate or ())}))
+    if unlaunched and not explain:
+        raise InputError("--predict and --simulate need what --explain measures")
+    if network is not None and links is None and simulating.latency is None:
         raise InputError("--network: needs --links, the rate of the links between the hosts that are measured")
-    sweep = Sweep(ranks, _MODES[mode], settings.training.batch_size, repeat, explain, predict or ())
+    sweep = Sweep(ranks, _MODES[mode], settings.training.batch_size, repeat, explain, unlaunched)
     options = [f"--{name.replace('_', '-')}={value}" for name in _LAUNCH for value in _values(launch[name])]
     target = [] if target_loss is None else ["--target-loss", str(target_loss)]
     training = {name: value for name, value in settings.recorded().items() if name not in names}
@@ -129,29 +101,41 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
             if samples.torn:
                 tell(f"note: the last line of {folder / LINES} was cut off; it is measured again")
             measure(sweep, launcher, samples, seed, quiet=settings.output.quiet)
-            asked = Asked(
-                sweep.predict, ranks_per_host, links, [(theirs, plan["links"]) for theirs, plan in elsewhere], network,
-                efficiency, within, settings.training.epochs,
-            )  # fmt: skip
-            outlooks = [Outlook(sweep, each, samples.all, asked) for each in sweep.modes] if predict else []
-            if outlooks:
-                kept = keep(folder, [one.of(count) for one in outlooks for count in sweep.predict])
+            theirs = [(found, their["links"]) for found, their in elsewhere]
+            more: dict[Mode, list[list[str]]] = {each: [] for each in sweep.modes}
+            if predict:
+                asked = Asked(predict, network, efficiency, within, settings.training.epochs)
+                bases = [Basis(sweep, each, samples.all, predict, ranks_per_host, links, theirs) for each in more]
+                outlooks = [Outlook(basis, asked) for basis in bases]
+                kept = keep(folder, [one.of(count) for one in outlooks for count in predict])
+                for own, said in zip(outlooks, more.values(), strict=True):
+                    said.append(outlook(own))
+            if counts := simulating.simulate:
+                for each, said in more.items():
+                    basis = Basis(sweep, each, samples.all, counts, ranks_per_host, links, theirs)
+                    said.append(simulation(simulating, simulating.outcomes(basis, network)))
     if not settings.output.quiet:
-        tell_results(sweep, folder, samples.all, target_loss, outlooks)
-        click.echo(f"all samples: {folder / LINES} and {TABLE}" + (f"; predictions: {kept.name}" if outlooks else ""))
+        tell_results(sweep, folder, samples.all, target_loss, more)
+        click.echo(f"all samples: {folder / LINES} and {TABLE}" + (f"; predictions: {kept.name}" if predict else ""))
 
 
 def tell_results(
-    sweep: Sweep, folder: Path, samples: Sequence[Sample], target_loss: float | None, outlooks: Sequence[Outlook]
+    sweep: Sweep,
+    folder: Path,
+    samples: Sequence[Sample],
+    target_loss: float | None,
+    more: Mapping[Mode, Sequence[Sequence[str]]],
 ) -> None:
-    """Print what the folder's samples say, of other numbers of ranks too, which were measured before."""
+    """Print what the folder's samples say, of other numbers of ranks too, which were measured before.
+
+    more: of each mode, what is said besides.
+    """
     all_ranks = {sample.point.ranks for sample in samples if sample.point.kind == "ranks"}
     sweep = dataclasses.replace(sweep, ranks=tuple(sorted(all_ranks)))
-    for number, mode in enumerate(sweep.modes):
-        said = [lines(sweep, mode, rows(sweep, mode, samples), target_loss)]
+    for mode in sweep.modes:
+        said: list[Sequence[str]] = [lines(sweep, mode, rows(sweep, mode, samples), target_loss)]
         said += [explanation(found)] if (found := explained(sweep, mode, samples)) else []
-        said += [outlook(outlooks[number])] if outlooks else []
-        click.echo("\n".join(line for part in said for line in (*part, "")))
+        click.echo("\n".join(line for part in (*said, *more[mode]) for line in (*part, "")))
     if predicted := compared(folder, sweep, samples):
         click.echo("\n".join((*comparison(predicted), "")))
 

@@ -19,7 +19,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ddp_numpy.scaling.parts import USEFUL, useful
+from ddp_numpy.scaling.parts import USEFUL, alike, useful
 from ddp_numpy.scaling.plan import Mode, Point, Sweep
 from ddp_numpy.scaling.results import efficiencies
 from ddp_numpy.scaling.samples import Sample
@@ -156,12 +156,12 @@ def _stragglers(launches: Sequence[Sample]) -> list[Straggler]:
     for rank, place in enumerate(launches[0].facts["ranks_on"]):
         excess, all_times = dict.fromkeys(USEFUL, 0.0), []
         for own in parts:
-            alike = [other for other, rows in enumerate(own["rows"]) if rows == own["rows"][rank]]
-            usual = {name: statistics.median_low([own[name][other] for other in alike]) for name in USEFUL}
+            equals = alike(own, rank)
+            usual = {name: statistics.median_low([own[name][other] for other in equals]) for name in USEFUL}
             for name in USEFUL:
                 excess[name] += own[name][rank] - usual[name]
             outside = useful(own)
-            all_times.append(outside[rank] / statistics.median_low([outside[other] for other in alike]))
+            all_times.append(outside[rank] / statistics.median_low([outside[other] for other in equals]))
         times = statistics.median(all_times)
         if times > _STRAGGLES:
             found.append(Straggler(rank, place["host"], max(excess, key=lambda name: excess[name]), times))

@@ -5,7 +5,7 @@
 - useful: one process alone with a rank's rows, which is measured and not modelled, times what k processes on a host
   lose, 1 + sigma (k - 1), times the factor `job` of explain.py. If factors are gathered, each host makes products of
   the other hosts' rows, too, at a cost for each row.
-- imbalance: the slowest of N ranks over their mean, if each draws from the times that were measured.
+- imbalance: the slowest of N ranks over their mean, if each draws from what was measured: see variability.py.
 - node: what calls cost among k ranks of a host, a + b log2 k + c (k - 1).
 - network: latency for each of the 2 log2 hosts rounds of a sum, and time for each of the 2 (hosts - 1) / hosts x bytes
   that go through a link (Thakur et al. 2005, doi:10.1177/1094342005051521); half of both if factors are gathered. Both
@@ -25,8 +25,9 @@ import numpy as np
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.scaling.fit import non_negative
 from ddp_numpy.scaling.network import Network, Sum
-from ddp_numpy.scaling.parts import LEVELS, useful
+from ddp_numpy.scaling.parts import alike, useful
 from ddp_numpy.scaling.samples import Sample
+from ddp_numpy.scaling.variability import Variability
 
 _PIECE = 16  # latency and time of a byte are those of sums from the needed size down to this part of it
 
@@ -64,8 +65,10 @@ class _Measured(NamedTuple):
     """Seconds of a step outside collective calls: the mean over ranks."""
     calls: float
     """What a step takes beyond the useful time of its slowest rank."""
-    spread: list[float]
-    """Of the useful seconds: see parts.py."""
+    of_ranks: list[float]
+    """The useful seconds of each rank over the mean of those with as many rows."""
+    noise: list[float]
+    """Of a step: see parts.py."""
     facts: dict[str, Any]
 
 
@@ -88,20 +91,22 @@ class Model:
         )
         jobs = [_measured(one) for one in samples if _is_job(one)]
         if not (alone and beside and jobs):
-            raise InputError("--predict: needs two ranks and more that were measured, and --explain")
-        self._rate, self._more_calls = rate, 0.0
+            raise InputError("--predict and --simulate need two ranks and more that were measured, and --explain")
+        self.rate, self.more_calls = rate, 0.0
         self._rows = sorted({one.point.batch_size for one in alone})
         self._seconds = [
             statistics.median(one.seconds for one in alone if one.point.batch_size == rows) for rows in self._rows
         ]
-        self._bytes = float(jobs[0].facts["gradient_bytes"])
+        self.gradient_bytes = float(jobs[0].facts["gradient_bytes"])
         gathered = {own.facts["gathered_bytes"] / own.job.batch_size for own in jobs if own.job.hosts > 1}
         if len(gathered) > 1:
-            raise InputError("--predict: the hosts exchanged factors in some launches only; choose an --exchange")
+            raise InputError("the hosts exchanged factors in some launches only; choose an --exchange to predict from")
         self._bytes_a_row = gathered.pop() if gathered else 0.0
         self._fit_useful([(_job(one), statistics.mean(one.parts["seconds"])) for one in beside if one.parts], jobs)
         most = max(own.job.ranks for own in jobs)
-        self._spread = np.median([own.spread for own in jobs if own.job.ranks == most], axis=0)
+        largest = [own for own in jobs if own.job.ranks == most]
+        of_ranks = [value for own in largest for value in own.of_ranks]
+        self.variability = Variability(of_ranks, np.median([own.noise for own in largest], axis=0))
         self._fit_calls(jobs, others)
 
     def alone(self, rows: int) -> float:
@@ -113,8 +118,8 @@ class Model:
 
     def seconds(self, job: Job, rate: float | None = None) -> float:
         """Of a step of a job. rate: of the links, if it is another."""
-        useful = self._useful(job) * self._imbalance(job.ranks)
-        return useful + self._node(job) + self._between(job, self._rate if rate is None else rate)
+        most = self.useful(job) * self.variability.expected_largest(job.ranks)
+        return most + self.node(job) + self._between(job, self.rate if rate is None else rate)
 
     def _fit_useful(self, beside: Sequence[tuple[Job, float]], jobs: Sequence[_Measured]) -> None:
         losses = [
@@ -124,20 +129,15 @@ class Model:
         self._more, self._a_row = 1.0, 0.0
         gathers = self._bytes_a_row > 0
         if like_alone := [own for own in jobs if own.job.hosts == 1 or not gathers]:
-            self._more = statistics.median(own.useful / self._useful(own.job) for own in like_alone)
+            self._more = statistics.median(own.useful / self.useful(own.job) for own in like_alone)
         if others := [own for own in jobs if own.job.hosts > 1 and gathers]:
-            costs = [(own.useful - self._useful(own.job)) / _rows_of_others(own.job) for own in others]
+            costs = [(own.useful - self.useful(own.job)) / _rows_of_others(own.job) for own in others]
             self._a_row = max(0.0, statistics.median(costs))
 
-    def _useful(self, job: Job) -> float:
+    def useful(self, job: Job) -> float:
+        """Seconds of a step of a rank outside collective calls, on average."""
         together = self.alone(job.rows) * (1 + self._sigma * (job.on_a_host - 1))
         return together * self._more + self._a_row * _rows_of_others(job)
-
-    def _imbalance(self, ranks: int) -> float:
-        """The expected largest of so many draws, over the mean."""
-        below = np.append(0.0, LEVELS[1:] ** ranks)
-        middle = np.append(self._spread[0], (self._spread[1:] + self._spread[:-1]) / 2)
-        return float(np.dot(middle[1:], np.diff(below)))
 
     def _fit_calls(self, jobs: Sequence[_Measured], others: Sequence[tuple[Sequence[Sample], float | None]]) -> None:
         on_one_host, several = ([own for own in jobs if (own.job.hosts > 1) == more] for more in (False, True))
@@ -145,23 +145,28 @@ class Model:
         if on_one_host:
             calls = np.array([max(own.calls, 1e-9) for own in on_one_host])
             self._of_node = non_negative(np.array([_node_terms(own.job) for own in on_one_host]), calls)
-        sums = _sums(jobs, self._rate, self._bytes)
+        sums = _sums(jobs, self.rate, self.gradient_bytes)
         for samples, rate in others:
-            sums += _sums([_measured(one) for one in samples if _is_job(one)], rate, self._bytes)
+            sums += _sums([_measured(one) for one in samples if _is_job(one)], rate, self.gradient_bytes)
         self.network = Network(sums)
         if several:
-            more = [own.calls - self._node(own.job) - self._between(own.job, self._rate) for own in several]
-            self._more_calls = max(0.0, statistics.median(more))
+            more = [own.calls - self.node(own.job) - self._between(own.job, self.rate) for own in several]
+            self.more_calls = max(0.0, statistics.median(more))
 
-    def _node(self, job: Job) -> float:
+    def node(self, job: Job) -> float:
+        """What calls cost among the ranks of a host."""
         return float(np.dot(_node_terms(job), self._of_node)) if job.on_a_host > 1 else 0.0
 
     def _between(self, job: Job, rate: float | None) -> float:
         if job.hosts == 1:
             return 0.0
-        gathered = self._bytes_a_row * job.batch_size
-        ways, nbytes = (1, gathered) if gathered else (2, self._bytes)
-        return self._more_calls + self.network.seconds(ways * job.rounds, ways * job.through_a_link(nbytes), rate)
+        gathered = self.gathered_bytes(job)
+        ways, nbytes = (1, gathered) if gathered else (2, self.gradient_bytes)
+        return self.more_calls + self.network.seconds(ways * job.rounds, ways * job.through_a_link(nbytes), rate)
+
+    def gathered_bytes(self, job: Job) -> float:
+        """What all hosts gather in a step; 0 if they sum gradients."""
+        return self._bytes_a_row * job.batch_size
 
 
 def _sums(jobs: Sequence[_Measured], rate: float | None, needed: float) -> list[Sum]:
@@ -197,8 +202,11 @@ def _is_job(sample: Sample) -> bool:
 def _measured(sample: Sample) -> _Measured:
     parts = sample.parts
     assert parts is not None
-    calls = statistics.mean(parts["seconds"]) - parts["slowest"]
-    return _Measured(_job(sample), statistics.mean(useful(parts)), calls, parts["spread"], sample.facts)
+    outside, calls = useful(parts), statistics.mean(parts["seconds"]) - parts["slowest"]
+    of_ranks = [
+        own / statistics.mean(outside[other] for other in alike(parts, rank)) for rank, own in enumerate(outside)
+    ]
+    return _Measured(_job(sample), statistics.mean(outside), calls, of_ranks, parts["noise"], sample.facts)
 
 
 def _rows_of_others(job: Job) -> int:

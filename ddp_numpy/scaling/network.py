@@ -40,7 +40,8 @@ class Network:
             latency, a_byte = non_negative(features, np.array([max(one.seconds, 1e-9) for one in own]))
             latencies.append(float(latency))
             self._by_rate[rate] = float(a_byte)
-        self._latency = statistics.median(latencies) if latencies else 0.0
+        self.latency = statistics.median(latencies) if latencies else 0.0
+        """Seconds, of a round."""
         by_hosts = [a_byte for rate, a_byte in self._by_rate.items() if rate is None or a_byte > _BY_WIRE * 8 / rate]
         self._hosts = min(by_hosts, default=0.0)
         self.hosts_are_known = bool(by_hosts)
@@ -48,8 +49,10 @@ class Network:
 
     def seconds(self, rounds: int, through_a_link: float, rate: float | None) -> float:
         """Of so many rounds, and so many bytes each way, on links of a rate."""
+        return self.latency * rounds + self.of_a_byte(rate) * through_a_link
+
+    def of_a_byte(self, rate: float | None) -> float:
+        """Seconds, on links of a rate; None: one that is not known."""
         if rate is None or rate in self._by_rate:
-            a_byte = self._by_rate.get(rate, 0.0)
-        else:
-            a_byte = max(_FRAMES * 8 / rate, self._hosts)
-        return self._latency * rounds + a_byte * through_a_link
+            return self._by_rate.get(rate, 0.0)
+        return max(_FRAMES * 8 / rate, self._hosts)

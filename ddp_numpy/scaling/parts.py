@@ -13,18 +13,17 @@ import numpy as np
 from ddp_numpy.comm.whereabouts import Among
 from ddp_numpy.nn import Array
 from ddp_numpy.scaling.recording import Record
+from ddp_numpy.scaling.variability import LEVELS
 
 USEFUL = ("computing", "update")
 """The parts outside collective calls."""
-LEVELS = np.append(1 - 0.5 ** np.arange(0, 12.25, 0.25), 1.0)
-"""Of `spread`: more of them the rarer a time is, as the slowest of many ranks is one of the rarest."""
 
 
 def parts_of(records: Sequence[Record], hosts: Sequence[str]) -> dict[str, Any]:
     """The mean seconds of a step on each rank, by part, as lists that JSON can hold.
 
     records, hosts: of each rank. Useful seconds are all but those of collective calls: `slowest` is the mean over steps
-    of the most of a rank, and `spread` has the quantiles, at LEVELS, of those of each rank and step over their mean.
+    of the most of a rank, and `noise` has the quantiles, at LEVELS, of those of a step over the rank's mean.
     `impossible` counts calls that a rank left before the last one came, by the clocks.
     """
     began, ended = (np.array([record.calls[:, part] for record in records]) for part in (0, -1))
@@ -34,7 +33,7 @@ def parts_of(records: Sequence[Record], hosts: Sequence[str]) -> dict[str, Any]:
     in_calls = np.array([_by_step(record, one) for record, one in zip(records, calls, strict=True)])
     outside = np.array([record.steps[:, 1] - record.steps[:, 0] for record in records]) - in_calls
     found["slowest"] = float(outside.max(axis=0).mean())
-    found["spread"] = np.quantile(outside / outside.mean(), LEVELS).tolist()
+    found["noise"] = np.quantile(outside / outside.mean(axis=1, keepdims=True), LEVELS).tolist()
     found["steps"], found["calls"] = len(outside[0]), len(records[0].among)
     found["impossible"] = int((ended < last)[:, records[0].among == Among.ALL].any(axis=0).sum())
     return found
@@ -43,6 +42,12 @@ def parts_of(records: Sequence[Record], hosts: Sequence[str]) -> dict[str, Any]:
 def useful(parts: Mapping[str, Any]) -> list[float]:
     """Of what `parts_of` returned, the seconds of each rank outside collective calls."""
     return [sum(own) for own in zip(*(parts[name] for name in USEFUL), strict=True)]
+
+
+def alike(parts: Mapping[str, Any], rank: int) -> list[int]:
+    """The ranks that have as many rows as this one, itself included."""
+    rows = parts["rows"]
+    return [other for other in range(len(rows)) if rows[other] == rows[rank]]
 
 
 def met_parts_of(records: Sequence[Record], meeting: float) -> dict[str, Any]:

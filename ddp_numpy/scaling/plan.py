@@ -46,12 +46,12 @@ class Sweep:
     explain: bool = False
     """Whether to measure, too, what explains efficiency: single processes with the share of a rank."""
     predict: tuple[int, ...] = ()
-    """Numbers of ranks to predict, for which one process with the share of a rank is measured."""
+    """Numbers of ranks to predict or simulate, for which one process with the share of a rank is measured."""
 
     def __post_init__(self) -> None:
         """Raises InputError for a batch that is smaller than the number of ranks."""
         most = max(*self.ranks, *self.predict, 1)
-        option = "--ranks" if most in self.ranks else "--predict"
+        option = "--ranks" if most in self.ranks else "--predict or --simulate"
         if "strong" in self.modes and most > self.batch_size:
             raise InputError(
                 f"{option}: {most} ranks can't share a batch of {self.batch_size} rows; raise "

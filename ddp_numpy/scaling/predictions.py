@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from ddp_numpy.base import schema
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import atomic_write, open_regular
+from ddp_numpy.scaling.basis import Basis
 from ddp_numpy.scaling.fit import LAWS
-from ddp_numpy.scaling.model import Job, Model
 from ddp_numpy.scaling.plan import Mode, Point, Sweep
 from ddp_numpy.scaling.samples import Sample
 from ddp_numpy.scaling.statistics import median
@@ -29,14 +29,8 @@ class Asked(NamedTuple):
     """What is to be predicted."""
 
     ranks: tuple[int, ...]
-    on_a_host: int | None
-    """Ranks of each host; None: as many as were measured on one."""
-    links: float | None
-    """Bits a second of the links that were measured, if that is known."""
-    elsewhere: Sequence[tuple[Sequence[Sample], float | None]]
-    """Samples of other sweeps, and the rate of their links."""
     network: float | None
-    """Of the links that are predicted; None: the same."""
+    """Bits a second of the links that are predicted; None: as they were measured."""
     efficiency: float
     """For which to find the most ranks."""
     within: float | None
@@ -69,55 +63,31 @@ class Outlook:
     the largest relative error of the model where it was fitted. What a model does not know of is not in it.
     """
 
-    def __init__(self, sweep: Sweep, mode: Mode, samples: Sequence[Sample], asked: Asked) -> None:
+    def __init__(self, basis: Basis, asked: Asked) -> None:
         """Raises InputError if the samples don't suffice."""
-        self._sweep, self._mode, self.asked = sweep, mode, asked
-        least = min(asked.ranks)
-        known = [one for one in samples if one.point.ranks < least]
-        self._model = Model(known, asked.links, asked.elsewhere)
-        jobs: dict[int, list[float]] = {}
-        hosts: dict[int, int] = {}
-        for one in known:
-            ranks = one.point.ranks
-            if one.point == Point(ranks, sweep.batch(mode, ranks)):
-                jobs.setdefault(ranks, []).append(one.seconds)
-                hosts[ranks] = len(one.facts["hosts"])
-        self._rows: int = known[0].facts["rows"]
-        self._known = {ranks: median(seconds).value for ranks, seconds in sorted(jobs.items())}
-        self._most = max(self._known)
-        self._on_a_host = asked.on_a_host or max(-(-ranks // hosts[ranks]) for ranks in hosts)
-        if max(hosts.values()) == 1 and max(asked.ranks) > self._on_a_host:
-            raise InputError(
-                f"--predict: {max(asked.ranks)} ranks, {self._on_a_host} on a host, need several hosts, and none were "
-                "measured; measure two with --hosts, or raise --ranks-per-host"
-            )
+        basis.refuse_unmeasured_links(max(asked.ranks))
+        self._basis, self.asked = basis, asked
         by_repetition: dict[int, list[Sample]] = {}
-        for one in known:
+        for one in basis.known:
             by_repetition.setdefault(one.repetition, []).append(one)
         draw, whole = random.Random(1), list(by_repetition.values())
         self._models = [
-            Model([one for own in draw.choices(whole, k=len(whole)) for one in own], asked.links, asked.elsewhere)
-            for _ in range(_RESAMPLES)
+            basis.fitted([one for own in draw.choices(whole, k=len(whole)) for one in own]) for _ in range(_RESAMPLES)
         ]
         self._error = max(
-            abs(math.log(self._model.seconds(Job(ranks, hosts[ranks], sweep.batch(mode, ranks))) / seconds))
-            for ranks, seconds in self._known.items()
-            if ranks > 1
+            abs(math.log(basis.model.seconds(job) / seconds)) for job, seconds in basis.seconds.items() if job.ranks > 1
         )
-
-    def job(self, ranks: int) -> Job:
-        """So many ranks, on as few hosts as can be."""
-        return Job(ranks, -(-ranks // self._on_a_host), self._sweep.batch(self._mode, ranks))
 
     def of(self, ranks: int) -> Prediction:
         """A prediction."""
-        job, network = self.job(ranks), self.asked.network
-        seconds = self._model.seconds(job, network)
+        job, network = self._basis.job(ranks), self.asked.network
+        seconds, known = self._basis.model.seconds(job, network), self._basis.seconds
+        by_ranks = {own.ranks: median for own, median in known.items()}
         drawn = sorted(model.seconds(job, network) for model in self._models)
         wider = math.exp(self._error)
         low, high = (drawn[round(share * (len(drawn) - 1))] for share in (0.025, 0.975))
         return Prediction(
-            self._mode,
+            self._basis.mode,
             ranks,
             job.hosts,
             job.batch_size,
@@ -125,21 +95,20 @@ class Outlook:
             min(low, seconds) / wider,
             max(high, seconds) * wider,
             self.efficiency(ranks),
-            ranks / self._most,
-            {name: law(self._known)(ranks) for name, law in LAWS.items()},
+            ranks / max(by_ranks),
+            {name: law(by_ranks)(ranks) for name, law in LAWS.items()},
         )
 
     def efficiency(self, ranks: int) -> float:
         """Over one process."""
-        job, base = self.job(ranks), self._sweep.batch_size
-        rate = job.batch_size / self._model.seconds(job, self.asked.network)
-        return rate / (base / self._model.alone(base)) / ranks
+        job = self._basis.job(ranks)
+        return self._basis.efficiency(job, self._basis.model.seconds(job, self.asked.network))
 
     @property
     def is_a_bound(self) -> bool:
         """Whether faster links may be limited by hosts, of which nothing is known: then more time may be needed."""
-        links, network = self.asked.links or math.inf, self.asked.network or 0.0
-        return network > links and not self._model.network.hosts_are_known
+        links, network = self._basis.links or math.inf, self.asked.network or 0.0
+        return network > links and not self._basis.model.network.hosts_are_known
 
     def most_ranks(self) -> int:
         """The most ranks, on full hosts, up to which it does not fall below what is asked for; 0 if one host's do."""
@@ -154,14 +123,15 @@ class Outlook:
 
     def training_seconds(self, ranks: int) -> float:
         """Of all epochs, validation left aside."""
-        job = self.job(ranks)
-        steps: int = self.asked.epochs * -(-self._rows // job.batch_size)
-        return steps * self._model.seconds(job, self.asked.network)
+        job = self._basis.job(ranks)
+        steps: int = self.asked.epochs * -(-self._basis.rows // job.batch_size)
+        return steps * self._basis.model.seconds(job, self.asked.network)
 
     def _full_hosts(self) -> Iterator[int]:
         """Numbers of ranks on 1, 2, 3 … hosts, as far as is sensible."""
-        most = self._sweep.batch_size // self._on_a_host if self._mode == "strong" else _MOST_HOSTS
-        return (hosts * self._on_a_host for hosts in range(1, min(most, _MOST_HOSTS) + 1))
+        on_a_host = self._basis.on_a_host
+        most = self._basis.sweep.batch_size // on_a_host if self._basis.mode == "strong" else _MOST_HOSTS
+        return (hosts * on_a_host for hosts in range(1, min(most, _MOST_HOSTS) + 1))
 
 
 def keep(folder: Path, predictions: Sequence[Prediction]) -> Path:

@@ -16,7 +16,7 @@ from ddp_numpy.scaling.plan import Kind, Point
 from ddp_numpy.scaling.statistics import percentile
 
 LINES, TABLE = "samples.jsonl", "samples.csv"
-_VERSION = 2
+_VERSION = 3
 _LARGEST_BYTES = 2**32
 _SECONDS = [schema.Real(-math.inf, math.inf)]
 _OF_RANKS = dict.fromkeys(("seconds", "computing", "update", "waiting", "moving"), _SECONDS)
@@ -24,7 +24,7 @@ _PARTS: schema.Schema = {
     **_OF_RANKS,
     "met": _OF_RANKS,
     "slowest": schema.Real(0, math.inf),
-    "spread": [schema.Real(0, math.inf)],
+    "noise": [schema.Real(0, math.inf)],
     "meeting": schema.Real(0, math.inf),
     "rows": [schema.Whole()],
     "steps": schema.Whole(1),

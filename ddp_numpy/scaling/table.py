@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 
 from ddp_numpy.scaling.explain import Explained
+from ddp_numpy.scaling.failures import daly, young
 from ddp_numpy.scaling.fit import LAWS
 from ddp_numpy.scaling.plan import Mode, Sweep
 from ddp_numpy.scaling.predictions import Compared, Outlook
 from ddp_numpy.scaling.results import Row
+from ddp_numpy.scaling.simulation import Outcome, Simulating
 from ddp_numpy.scaling.statistics import Median
 
 _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
@@ -128,6 +130,26 @@ def outlook(found: Outlook) -> list[str]:
     return said
 
 
+def simulation(asked: Simulating, found: Sequence[Outcome]) -> list[str]:
+    """What was simulated."""
+    table = [["ranks", "hosts", "batch", "ms a step", "p95", "efficiency", "computing", "waiting", "moving"]]
+    for job, steps, efficiency, _, _ in found:
+        parts = (steps.computing, steps.waiting, steps.seconds - steps.computing - steps.waiting)
+        table.append([
+            str(job.ranks), str(job.hosts), str(job.batch_size), f"{steps.seconds * 1e3:.3f}",
+            f"{steps.p95 * 1e3:.3f}", f"{efficiency:.1%}", *(f"{part / steps.seconds:.1%}" for part in parts),
+        ])  # fmt: skip
+    said = [f"simulated, {asked.steps} steps each, on {asked.topology(found[-1].job.hosts)}", *_aligned(table)]
+    for job, _, _, failures, best in found:
+        if failures is not None and best is not None:
+            said.append(
+                f"{job.ranks} ranks: a failure every {_time(failures.between)}; a checkpoint every "
+                f"{_time(best.seconds)} is best, with which {best.trains:.1%} of the time trains (Young: every "
+                f"{_time(young(failures))}, Daly: {_time(daly(failures))})."
+            )
+    return said
+
+
 def comparison(found: Sequence[Compared]) -> list[str]:
     """How true predictions were."""
     table = [["mode", "ranks", "predicted", "", "measured", "error", *LAWS]]
@@ -145,6 +167,13 @@ def comparison(found: Sequence[Compared]) -> list[str]:
         *_aligned(table),
         f"The largest error is {worst:+.1%}; {held} of {len(found)} lie in their interval.",
     ]
+
+
+def _time(seconds: float) -> str:
+    """In the largest unit of which it is one at least."""
+    units = (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0), ("s", 1.0))
+    name, size = next((unit for unit in units if seconds >= unit[1]), units[-1])
+    return f"{seconds / size:.1f} {name}"
 
 
 def _us(seconds: float) -> str:

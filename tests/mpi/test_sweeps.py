@@ -137,6 +137,30 @@ def test_a_prediction_is_kept_and_compared(folder: Path) -> None:
     assert {row.split()[0] for row in job.out.split("\n\n")[0].splitlines()[2:-1]} == {"alone", "1", "2", "4"}
 
 
+def test_more_ranks_are_simulated(folder: Path) -> None:
+    more = (
+        "--simulate",
+        "100,1000",
+        "--mode",
+        "weak",
+        "--topology",
+        "fat-tree:32",
+        "--steps",
+        "5",
+        "--stragglers",
+        "0.01:2",
+    )
+    job = sweep("--ranks", "1,2", *more, *SMALLEST, cwd=folder)
+    assert job.status == 2
+    assert "1000 ranks, 2 on a host, need several hosts, and none were measured" in job.err
+    given = ("--latency", "2", "--network", "100gbit", "--link-latency", "0.1", "--host-fails", "9000")
+    job = sweep("--ranks", "1,2", *more, *given, *SMALLEST, cwd=folder)
+    assert job.status == 0, job.err
+    said = job.out.split("simulated, 5 steps each, on a fat tree of switches with 32 ports, 16 of them for hosts\n")[1]
+    assert [line.split()[:3] for line in said.splitlines()[1:3]] == [["100", "50", "1600"], ["1000", "500", "16000"]]
+    assert "1000 ranks: a failure every 18.0 hours; a checkpoint every " in said
+
+
 def test_a_sweep_is_started_once(folder: Path) -> None:
     job = run_job(2, "-m", "ddp_numpy.scaling", "--ranks", "1", *SMALLEST, cwd=folder)
     assert job.status == 2
@@ -179,11 +203,12 @@ def test_a_sweep_that_is_broken_off_goes_on(folder: Path) -> None:
         (("--ranks", "1,4", "--hosts", "localhost:2"), "4 ranks, but the hosts have 2 slots: raise slots or lower -n"),
         (("--ranks", "1,x"), "'1,x' is not numbers of ranks, like 1,2,4"),
         (("--ranks", "0"), "'0' is not numbers of ranks"),
-        (("--ranks", "1", "--predict", "2", "--no-explain"), "--predict: needs what --explain measures"),
+        (("--ranks", "1", "--predict", "2", "--no-explain"), "--predict and --simulate need what --explain measures"),
         (("--ranks", "1", "--network", "1gbit"), "--network: needs --links, the rate of the links between the hosts"),
+        (("--ranks", "1", "--topology", "torus"), "'torus' is not switch, fat-tree:PORTS"),
         (("--ranks", "1", "--from", "nowhere"), "nowhere: is no folder of a sweep"),
         (("--ranks", "1", "--links", "fast"), "'fast' is not a rate of a link, like 100mbit or 10gbit"),
-        (("--ranks", "1", "--predict", "32"), "--predict: 32 ranks can't share a batch of 16 rows"),
+        (("--ranks", "1", "--predict", "32"), "--predict or --simulate: 32 ranks can't share a batch of 16 rows"),
         (("--ranks", "1", "--resume", "auto"), "--resume: a sweep only measures, and saves no model"),
         (("--ranks", "1", "--batch-size", "500"), "--batch-size 500: there are only 160 rows to train on"),
         (("--ranks", "1", "--data", "no.csv"), "no.csv"),
