@@ -8,6 +8,7 @@ import pytest
 
 from ddp_numpy import SingleProcess
 from ddp_numpy.comm.whereabouts import Among
+from ddp_numpy.scaling.advice import Adviser
 from ddp_numpy.scaling.explain import Straggler, explained, factors
 from ddp_numpy.scaling.parts import met_parts_of, parts_of
 from ddp_numpy.scaling.plan import Point, Sweep
@@ -156,7 +157,7 @@ def test_a_point_is_explained() -> None:
     assert (own.by_clocks, own.by_barriers) == ((1.75, 1), (1.75, 1.25))
     assert own.price.value == pytest.approx(1.01)
     assert own.crowded == [("a", 2, 1)]
-    said = "\n".join(explanation([own]))
+    said = "\n".join(explanation([own], Adviser(sweep, "strong", [], None)))
     assert "a has 2 ranks for 1 core, so they take turns." in said
     assert "4 ranks: most is lost as one rank does more than others" in said
     assert "rank 2 on b takes 1.50 times as long as ranks with as many rows, most of it in computing" in said

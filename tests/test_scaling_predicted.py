@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ddp_numpy import InputError
+from ddp_numpy.scaling.advice import Adviser
 from ddp_numpy.scaling.basis import Basis
 from ddp_numpy.scaling.fit import amdahl, non_negative, normal_form, universal_scalability
 from ddp_numpy.scaling.model import Job, Model
@@ -171,6 +172,22 @@ def test_an_outlook() -> None:
     assert "No number of ranks trains 10 epochs in 1e-09 s." in "\n".join(
         outlook(Outlook(basis(list(samples(SWEEP))), ASKED._replace(within=1e-9)))
     )
+
+
+def test_what_would_help_and_how_much() -> None:
+    found = list(samples(SWEEP))
+    adviser = Adviser(SWEEP, "strong", found, RATE)
+
+    def efficiency(batch: int, rate: float) -> float:
+        job = Job(8, 4, batch)
+        return alone(batch) / 8 / (useful(job, False) + calls(job, False, rate))
+
+    larger, faster = adviser.of(8)
+    now = efficiency(1024, RATE)
+    assert larger == ("with --batch-size 4096", pytest.approx(efficiency(4096, RATE) / now, rel=0.01))
+    assert faster == ("on links ten times as fast", pytest.approx(efficiency(1024, 10 * RATE) / now, rel=0.1))
+    assert [one.change for one in adviser.of(2)] == ["with --batch-size 4096"], "one host needs no links"
+    assert Adviser(SWEEP, "strong", found[:3], RATE).of(8) == [], "too few samples"
 
 
 def test_predictions_are_kept_and_compared(tmp_path: Path) -> None:

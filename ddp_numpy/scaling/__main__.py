@@ -14,6 +14,7 @@ from ddp_numpy.base.messages import tell
 from ddp_numpy.cli import run, training_options, training_settings
 from ddp_numpy.comm import is_reporter
 from ddp_numpy.runs.report import progress
+from ddp_numpy.scaling.advice import Adviser
 from ddp_numpy.scaling.basis import Basis
 from ddp_numpy.scaling.explain import explained
 from ddp_numpy.scaling.folder import found_in, opened
@@ -115,7 +116,7 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
                     basis = Basis(sweep, each, samples.all, counts, ranks_per_host, links, theirs)
                     said.append(simulation(simulating, simulating.outcomes(basis, network)))
     if not settings.output.quiet:
-        tell_results(sweep, folder, samples.all, target_loss, more)
+        tell_results(sweep, folder, samples.all, target_loss, links, more)
         click.echo(f"all samples: {folder / LINES} and {TABLE}" + (f"; predictions: {kept.name}" if predict else ""))
 
 
@@ -124,17 +125,19 @@ def tell_results(
     folder: Path,
     samples: Sequence[Sample],
     target_loss: float | None,
+    links: float | None,
     more: Mapping[Mode, Sequence[Sequence[str]]],
 ) -> None:
     """Print what the folder's samples say, of other numbers of ranks too, which were measured before.
 
-    more: of each mode, what is said besides.
+    links: bits a second of those between hosts. more: of each mode, what is said besides.
     """
     all_ranks = {sample.point.ranks for sample in samples if sample.point.kind == "ranks"}
     sweep = dataclasses.replace(sweep, ranks=tuple(sorted(all_ranks)))
     for mode in sweep.modes:
         said: list[Sequence[str]] = [lines(sweep, mode, rows(sweep, mode, samples), target_loss)]
-        said += [explanation(found)] if (found := explained(sweep, mode, samples)) else []
+        if found := explained(sweep, mode, samples):
+            said.append(explanation(found, Adviser(sweep, mode, samples, links)))
         click.echo("\n".join(line for part in (*said, *more[mode]) for line in (*part, "")))
     if predicted := compared(folder, sweep, samples):
         click.echo("\n".join((*comparison(predicted), "")))

@@ -109,12 +109,19 @@ class Model:
         self.variability = Variability(of_ranks, np.median([own.noise for own in largest], axis=0))
         self._fit_calls(jobs, others)
 
+    @property
+    def several_batches(self) -> bool:
+        """Whether it shows how the time of one process depends on its rows."""
+        return len(self._rows) > 1
+
     def alone(self, rows: int) -> float:
-        """Seconds of a step of one process with so many rows: between those that were measured, on a straight line."""
-        if rows < self._rows[0] and len(self._rows) > 1:  # on the line through the two smallest
-            slope = (self._seconds[1] - self._seconds[0]) / (self._rows[1] - self._rows[0])
-            return max(0.0, self._seconds[0] - slope * (self._rows[0] - rows))
-        return float(np.interp(rows, self._rows, self._seconds))
+        """Seconds of a step of one process with so many rows: on straight lines through those that were measured."""
+        known, seconds = self._rows, self._seconds
+        if known[0] <= rows <= known[-1] or len(known) == 1:
+            return float(np.interp(rows, known, seconds))
+        near, next_ = (0, 1) if rows < known[0] else (-1, -2)  # beyond them, on the line through the nearest two
+        slope = (seconds[next_] - seconds[near]) / (known[next_] - known[near])
+        return max(0.0, seconds[near] + slope * (rows - known[near]))
 
     def seconds(self, job: Job, rate: float | None = None) -> float:
         """Of a step of a job. rate: of the links, if it is another."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from ddp_numpy.scaling.advice import Adviser
 from ddp_numpy.scaling.explain import Explained
 from ddp_numpy.scaling.failures import daly, young
 from ddp_numpy.scaling.fit import LAWS
@@ -65,21 +66,28 @@ def lines(sweep: Sweep, mode: Mode, found: Sequence[Row], target_loss: float | N
     ]
 
 
-def explanation(found: Sequence[Explained]) -> list[str]:
+def explanation(found: Sequence[Explained], adviser: Adviser) -> list[str]:
     """Why the efficiency of each number of ranks is what it is: its factors, and sentences."""
     names = list(found[0].factors)
     table = [["ranks", "efficiency", *names, "rest"]]
     for own in found:
         shares = [own.efficiency.value, *(factor.value for factor in own.factors.values()), own.rest]
         table.append([str(own.point.ranks), *(f"{share:.1%}" for share in shares)])
-    return ["efficiency is the product of", *_aligned(table), *(line for own in found for line in _sentences(own))]
+    return [
+        "efficiency is the product of",
+        *_aligned(table),
+        *(line for own in found for line in _sentences(own, adviser)),
+    ]
 
 
-def _sentences(own: Explained) -> list[str]:
+def _sentences(own: Explained, adviser: Adviser) -> list[str]:
     ranks, efficiency = own.point.ranks, own.efficiency.value
     worst, factor = min(own.factors.items(), key=lambda item: item[1].value)
     why = f"{_WHY[worst]}; without that, efficiency would be {efficiency / factor.value:.1%}. {_HELP[worst]}"
     said = [f"{ranks} ranks: {why if factor.value < _A_LOSS else 'nothing holds them back'}"]
+    if advice := adviser.of(ranks):
+        gains = (f"{efficiency * times:.1%} {change}" for change, times in advice)
+        said.append(f"Predicted efficiency: {', '.join(gains)}.")
     said += [
         f"rank {rank} on {host} takes {times:.2f} times as long as ranks with as many rows, most of it in {part}."
         for rank, host, part, times in own.stragglers

@@ -1,0 +1,53 @@
+"""What would help the efficiency of a number of ranks, and how much, by the model that is fitted to the sweep."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ddp_numpy.base.errors import InputError
+from ddp_numpy.scaling.model import Job, Model
+from ddp_numpy.scaling.plan import Mode, Sweep
+from ddp_numpy.scaling.samples import Sample
+
+_LARGER, _FASTER = 4, 10
+
+
+class Advice(NamedTuple):
+    """A change, and what it is predicted to do."""
+
+    change: str
+    times: float
+    """As high an efficiency as now."""
+
+
+class Adviser:
+    """The model of a sweep's samples, asked what would be better."""
+
+    def __init__(self, sweep: Sweep, mode: Mode, samples: Sequence[Sample], links: float | None) -> None:
+        """links: bits a second of those between the hosts, if that is known."""
+        self._sweep, self._mode, self._links = sweep, mode, links
+        self._hosts = {one.point.ranks: len(one.facts["hosts"]) for one in samples}
+        self._model: Model | None = None
+        try:
+            self._model = Model(samples, links)
+        except InputError:  # with too few samples nothing is advised
+            return
+
+    def of(self, ranks: int) -> list[Advice]:
+        """What would make the efficiency of so many ranks higher, the best first."""
+        if self._model is None:
+            return []
+        now, larger = self._efficiency(ranks), self._sweep.batch_size * _LARGER
+        found = []
+        if self._model.several_batches:
+            found.append(Advice(f"with --batch-size {larger}", self._efficiency(ranks, _LARGER) / now))
+        if self._hosts[ranks] > 1 and self._links is not None:
+            faster = self._efficiency(ranks, rate=self._links * _FASTER)
+            found.append(Advice("on links ten times as fast", faster / now))
+        return sorted((one for one in found if one.times > 1), key=lambda one: -one.times)
+
+    def _efficiency(self, ranks: int, times: int = 1, rate: float | None = None) -> float:
+        """Over one process, both with so many times the batch; rate: of the links, if it is another."""
+        assert self._model is not None
+        batch, base = self._sweep.batch(self._mode, ranks) * times, self._sweep.batch_size * times
+        seconds = self._model.seconds(Job(ranks, self._hosts[ranks], batch), rate)
+        return batch / seconds / (base / self._model.alone(base)) / ranks
