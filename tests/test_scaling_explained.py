@@ -41,6 +41,7 @@ def test_parts_of_a_step_by_hand() -> None:
     found = parts_of(records, ["a", "a"])
     noise = found.pop("noise")  # a rank's steps are 7 and 9 s outside calls, the other's 9 and 8 s
     assert (noise[0], noise[-1]) == (7 / 8, 9 / 8)
+    assert [own[2] for own in found.pop("by_rank")] == [8, 8.5]
     assert found == {
         "seconds": [10, 10],
         "computing": [7.5, 8],

@@ -16,6 +16,9 @@ from ddp_numpy.comm import is_reporter
 from ddp_numpy.runs.report import progress
 from ddp_numpy.scaling.advice import Adviser
 from ddp_numpy.scaling.basis import Basis
+from ddp_numpy.scaling.compare import FILE as EFFICIENCY
+from ddp_numpy.scaling.compare import changes, measured, read
+from ddp_numpy.scaling.compare import keep as keep_efficiency
 from ddp_numpy.scaling.explain import explained
 from ddp_numpy.scaling.folder import found_in, opened
 from ddp_numpy.scaling.options import Counts, Rate, simulation_options
@@ -25,7 +28,7 @@ from ddp_numpy.scaling.results import rows
 from ddp_numpy.scaling.samples import LINES, TABLE, Sample, Samples
 from ddp_numpy.scaling.simulation import Simulating
 from ddp_numpy.scaling.sweep import Launcher, ended_by_signals
-from ddp_numpy.scaling.table import comparison, explanation, lines, outlook, simulation
+from ddp_numpy.scaling.table import compared_with_before, comparison, explanation, lines, outlook, simulation
 from ddp_numpy.settings import Output
 
 _MODES: dict[str, tuple[Mode, ...]] = {"strong": ("strong",), "weak": ("weak",), "both": ("strong", "weak")}
@@ -41,6 +44,10 @@ _LAUNCH = ("hosts", "hostfile", "mpi", "threads", "bind", "env", "mpi_args")
 @click.option("--seconds", type=click.FloatRange(0, 3600, min_open=True), default=2.0, help="To measure in a launch.")
 @click.option("--target-loss", type=float, help="Measure, too, how long it takes to this validation loss.")
 @click.option("--explain/--no-explain", default=True, help="Measure, too, where efficiency goes: more launches.")
+@click.option("--compare", type=click.Path(path_type=Path), metavar="FILE",
+              help=f"{EFFICIENCY} of another sweep: exit with 1 if efficiency fell since.")  # fmt: skip
+@click.option("--allowed-loss", type=click.FloatRange(0, 1, max_open=True), default=0.05,
+              help="The share of the efficiency that may be lost before --compare says that it fell.")  # fmt: skip
 @click.option("--predict", type=Counts(), metavar="16,64", help="Numbers of ranks to predict from what is measured.")
 @click.option("--ranks-per-host", type=click.IntRange(1), metavar="K",
               help="Of what is predicted; default: as many as are measured on one.")  # fmt: skip
@@ -63,9 +70,9 @@ _LAUNCH = ("hosts", "hostfile", "mpi", "threads", "bind", "env", "mpi_args")
 @training_options
 @click.pass_context
 def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: int, seconds: float,
-         target_loss: float | None, explain: bool, predict: tuple[int, ...] | None, ranks_per_host: int | None,
-         links: float | None, others: tuple[Path, ...], network: float | None, efficiency: float, within: float | None,
-         **launch: Any) -> None:  # fmt: skip
+         target_loss: float | None, explain: bool, compare: Path | None, allowed_loss: float,
+         predict: tuple[int, ...] | None, ranks_per_host: int | None, links: float | None, others: tuple[Path, ...],
+         network: float | None, efficiency: float, within: float | None, **launch: Any) -> None:  # fmt: skip
     """Measure how training scales with the number of ranks, launch by launch, with all samples kept.
 
     A sweep that was broken off goes on if it is started again with the same --out.
@@ -96,12 +103,15 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
         "links": links,
     }  # fmt: skip
     elsewhere = [found_in(path) for path in others]
+    before = read(compare) if compare else None
     with ended_by_signals():
         launcher.check(sweep)
         with opened(folder, plan) as (samples, seed):
             if samples.torn:
                 tell(f"note: the last line of {folder / LINES} was cut off; it is measured again")
             measure(sweep, launcher, samples, seed, quiet=settings.output.quiet)
+            efficiency_now = measured(sweep, samples.all)
+            keep_efficiency(folder, efficiency_now)
             theirs = [(found, their["links"]) for found, their in elsewhere]
             more: dict[Mode, list[list[str]]] = {each: [] for each in sweep.modes}
             if predict:
@@ -118,6 +128,10 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
     if not settings.output.quiet:
         tell_results(sweep, folder, samples.all, target_loss, links, more)
         click.echo(f"all samples: {folder / LINES} and {TABLE}" + (f"; predictions: {kept.name}" if predict else ""))
+    if before is not None:
+        found = changes(before, efficiency_now, allowed_loss)
+        click.echo("\n".join(("", *compared_with_before(found, allowed_loss))))
+        context.exit(1 if any(one.fell for one in found) else 0)
 
 
 def tell_results(

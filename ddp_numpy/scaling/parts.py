@@ -17,13 +17,16 @@ from ddp_numpy.scaling.variability import LEVELS
 
 USEFUL = ("computing", "update")
 """The parts outside collective calls."""
+SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""The quantiles of a rank's steps that a picture shows."""
 
 
 def parts_of(records: Sequence[Record], hosts: Sequence[str]) -> dict[str, Any]:
     """The mean seconds of a step on each rank, by part, as lists that JSON can hold.
 
     records, hosts: of each rank. Useful seconds are all but those of collective calls: `slowest` is the mean over steps
-    of the most of a rank, and `noise` has the quantiles, at LEVELS, of those of a step over the rank's mean.
+    of the most of a rank, `noise` has the quantiles, at LEVELS, of those of a step over the rank's mean, and `by_rank`
+    those of each rank's steps, in seconds, at SHOWN.
     `impossible` counts calls that a rank left before the last one came, by the clocks.
     """
     began, ended = (np.array([record.calls[:, part] for record in records]) for part in (0, -1))
@@ -34,6 +37,7 @@ def parts_of(records: Sequence[Record], hosts: Sequence[str]) -> dict[str, Any]:
     outside = np.array([record.steps[:, 1] - record.steps[:, 0] for record in records]) - in_calls
     found["slowest"] = float(outside.max(axis=0).mean())
     found["noise"] = np.quantile(outside / outside.mean(axis=1, keepdims=True), LEVELS).tolist()
+    found["by_rank"] = np.quantile(outside, SHOWN, axis=1).T.tolist()
     found["steps"], found["calls"] = len(outside[0]), len(records[0].among)
     found["impossible"] = int((ended < last)[:, records[0].among == Among.ALL].any(axis=0).sum())
     return found

@@ -25,6 +25,7 @@ _PARTS: schema.Schema = {
     "met": _OF_RANKS,
     "slowest": schema.Real(0, math.inf),
     "noise": [schema.Real(0, math.inf)],
+    "by_rank": [[schema.Real(0, math.inf)]],
     "meeting": schema.Real(0, math.inf),
     "rows": [schema.Whole()],
     "steps": schema.Whole(1),

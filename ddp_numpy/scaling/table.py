@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from ddp_numpy.scaling.advice import Adviser
+from ddp_numpy.scaling.compare import Change
 from ddp_numpy.scaling.explain import Explained
 from ddp_numpy.scaling.failures import daly, young
 from ddp_numpy.scaling.fit import LAWS
@@ -51,36 +52,48 @@ _HELP = {
 
 def lines(sweep: Sweep, mode: Mode, found: Sequence[Row], target_loss: float | None = None) -> list[str]:
     """A table of one mode, and how to read it. target_loss: what training was asked to reach, too."""
+    return [heading(sweep, mode), *_aligned(cells_of_rows(found, target_loss)), note(found)]
+
+
+def heading(sweep: Sweep, mode: Mode) -> str:
+    """Of a table of one mode."""
+    of = "global batch" if mode == "strong" else "batch of each rank"
+    return f"{mode} scaling, {sweep.batch_size} rows in the {of}"
+
+
+def note(found: Sequence[Row]) -> str:
+    """How to read a table of rows."""
+    sure = min((row.efficiency.coverage for row in found), default=0.0)
+    return f"[ ]: the median lies in it with a probability of {sure:.1%}. Speedup: over one process without MPI."
+
+
+def cells_of_rows(found: Sequence[Row], target_loss: float | None = None) -> list[list[str]]:
+    """Names of columns, and a line for each row."""
     columns = list(_COLUMNS)
     if any(row.over_one_host is not None for row in found):
         columns.append(("over 1 host", lambda row: _share(row.over_one_host)))
     if target_loss is not None:
         columns.append((f"s to {target_loss:g}", lambda row: _seconds(row.seconds_to_loss)))
-    table = [[name for name, _ in columns], *([cell(row) for _, cell in columns] for row in found)]
-    of = "global batch" if mode == "strong" else "batch of each rank"
-    sure = min((row.efficiency.coverage for row in found), default=0.0)
-    return [
-        f"{mode} scaling, {sweep.batch_size} rows in the {of}",
-        *_aligned(table),
-        f"[ ]: the median lies in it with a probability of {sure:.1%}. Speedup: over one process without MPI.",
-    ]
+    return [[name for name, _ in columns], *([cell(row) for _, cell in columns] for row in found)]
 
 
 def explanation(found: Sequence[Explained], adviser: Adviser) -> list[str]:
     """Why the efficiency of each number of ranks is what it is: its factors, and sentences."""
-    names = list(found[0].factors)
-    table = [["ranks", "efficiency", *names, "rest"]]
+    said = [line for own in found for line in sentences(own, adviser)]
+    return ["efficiency is the product of", *_aligned(cells_of_factors(found)), *said]
+
+
+def cells_of_factors(found: Sequence[Explained]) -> list[list[str]]:
+    """Names of columns, and a line for each number of ranks."""
+    cells = [["ranks", "efficiency", *found[0].factors, "rest"]]
     for own in found:
         shares = [own.efficiency.value, *(factor.value for factor in own.factors.values()), own.rest]
-        table.append([str(own.point.ranks), *(f"{share:.1%}" for share in shares)])
-    return [
-        "efficiency is the product of",
-        *_aligned(table),
-        *(line for own in found for line in _sentences(own, adviser)),
-    ]
+        cells.append([str(own.point.ranks), *(f"{share:.1%}" for share in shares)])
+    return cells
 
 
-def _sentences(own: Explained, adviser: Adviser) -> list[str]:
+def sentences(own: Explained, adviser: Adviser) -> list[str]:
+    """What holds a number of ranks back, what would help, and how sure that is."""
     ranks, efficiency = own.point.ranks, own.efficiency.value
     worst, factor = min(own.factors.items(), key=lambda item: item[1].value)
     why = f"{_WHY[worst]}; without that, efficiency would be {efficiency / factor.value:.1%}. {_HELP[worst]}"
@@ -151,33 +164,52 @@ def simulation(asked: Simulating, found: Sequence[Outcome]) -> list[str]:
     for job, _, _, failures, best in found:
         if failures is not None and best is not None:
             said.append(
-                f"{job.ranks} ranks: a failure every {_time(failures.between)}; a checkpoint every "
-                f"{_time(best.seconds)} is best, with which {best.trains:.1%} of the time trains (Young: every "
-                f"{_time(young(failures))}, Daly: {_time(daly(failures))})."
+                f"{job.ranks} ranks: a failure every {time_of(failures.between)}; a checkpoint every "
+                f"{time_of(best.seconds)} is best, with which {best.trains:.1%} of the time trains (Young: every "
+                f"{time_of(young(failures))}, Daly: {time_of(daly(failures))})."
             )
     return said
 
 
 def comparison(found: Sequence[Compared]) -> list[str]:
     """How true predictions were."""
-    table = [["mode", "ranks", "predicted", "", "measured", "error", *LAWS]]
+    return ["predicted and then measured, ms a step", *_aligned(cells_of_predictions(found)), verdict(found)]
+
+
+def verdict(found: Sequence[Compared]) -> str:
+    """On predictions."""
+    worst = max((one.error for one in found), key=abs)
+    held = sum(one.held for one in found)
+    return f"The largest error is {worst:+.1%}; {held} of {len(found)} lie in their interval."
+
+
+def cells_of_predictions(found: Sequence[Compared]) -> list[list[str]]:
+    """Names of columns, and a line for each prediction."""
+    cells = [["mode", "ranks", "predicted", "", "measured", "error", *LAWS]]
     for one in found:
         (mode, ranks, *_), error = one.prediction, one.error
         low, high = one.prediction.low * 1e3, one.prediction.high * 1e3
-        table.append([
+        cells.append([
             mode, str(ranks), f"{one.prediction.seconds * 1e3:.3f}", f"[{low:.3f}, {high:.3f}]",
             f"{one.seconds * 1e3:.3f}", f"{error:+.1%}", *(f"{law:+.1%}" for law in one.by_laws.values()),
         ])  # fmt: skip
-    worst = max((one.error for one in found), key=abs)
-    held = sum(one.held for one in found)
-    return [
-        "predicted and then measured, ms a step",
-        *_aligned(table),
-        f"The largest error is {worst:+.1%}; {held} of {len(found)} lie in their interval.",
-    ]
+    return cells
 
 
-def _time(seconds: float) -> str:
+def compared_with_before(found: Sequence[Change], allowed: float) -> list[str]:
+    """What became of efficiency since another sweep."""
+    table = [["mode", "ranks", "before", "now", "ratio", "by chance", "verdict"]]
+    table += [
+        [
+            one.mode, str(one.ranks), f"{one.before:.1%}", f"{one.now:.1%}", f"{one.ratio:.3f}", f"{one.chance:.1%}",
+            "fell" if one.fell else "as before" if one.ratio < 1 + allowed else "rose",
+        ]
+        for one in found
+    ]  # fmt: skip
+    return [f"efficiency since before, of which {allowed:.0%} may be lost", *_aligned(table)]
+
+
+def time_of(seconds: float) -> str:
     """In the largest unit of which it is one at least."""
     units = (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0), ("s", 1.0))
     name, size = next((unit for unit in units if seconds >= unit[1]), units[-1])

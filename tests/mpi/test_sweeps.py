@@ -137,6 +137,22 @@ def test_a_prediction_is_kept_and_compared(folder: Path) -> None:
     assert {row.split()[0] for row in job.out.split("\n\n")[0].splitlines()[2:-1]} == {"alone", "1", "2", "4"}
 
 
+def test_efficiency_that_fell_is_status_1(folder: Path) -> None:
+    options = ("--ranks", "2", *SMALLEST, "--repeat", "3", "--no-explain")
+    job = sweep(*options, cwd=folder)
+    assert job.status == 0, job.err
+    kept = folder / "sweep" / "efficiency.json"
+    for times, status, verdict in ((1, 0, "as before"), (10, 1, "fell")):
+        values = json.loads(kept.read_text())
+        (point,) = values["points"]
+        point["efficiencies"] = [times * own for own in point["efficiencies"]]
+        (folder / "old.json").write_text(json.dumps(values))
+        job = sweep(*options, "--compare", "old.json", cwd=folder)
+        assert job.status == status, job.err
+        assert job.out.splitlines()[-1].split()[:2] == ["strong", "2"]
+        assert job.out.endswith(f"{verdict}\n")
+
+
 def test_more_ranks_are_simulated(folder: Path) -> None:
     more = (
         "--simulate",

@@ -1,0 +1,1 @@
+"""Reports of a sweep: a page, tables, pictures and figures for other programs."""
