@@ -37,9 +37,7 @@ def test_what_fell_by_hand() -> None:
     assert lower.ratio == pytest.approx(0.875)
     assert lower.chance == pytest.approx(1 / 252)
     (little,) = changes(before, {KEY: [0.78, 0.77, 0.78, 0.77, 0.78]}, 0.05)
-    assert (little.fell, little.chance) == (False, pytest.approx(1 / 252)), (
-        "lower, but by less than is allowed"
-    )
+    assert (little.fell, little.chance) == (False, pytest.approx(1 / 252)), "lower, but by less than is allowed"
     (by_chance,) = changes(before, {KEY: [0.60, 0.83, 0.60, 0.83, 0.60]}, 0.05)
     assert not by_chance.fell
     (same,) = changes(before, before, 0.05)

@@ -25,7 +25,8 @@ def record(*steps: tuple[float, float, list[tuple[Among, tuple[float, ...]]]]) -
     calls = [(number, among, times) for number, (_, _, own) in enumerate(steps) for among, times in own]
     return Record(
         np.array([step[:2] for step in steps], float),
-        np.full(len(steps), 0.5),
+        np.array([(step[0], step[0] + 0.5) for step in steps], float),
+        np.arange(len(steps)),
         np.array([times for _, _, times in calls], float),
         np.array([among for _, among, _ in calls], np.int8),
         np.array([number for number, _, _ in calls]),

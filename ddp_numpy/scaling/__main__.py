@@ -22,7 +22,7 @@ from ddp_numpy.scaling.compare import keep as keep_efficiency
 from ddp_numpy.scaling.explain import explained
 from ddp_numpy.scaling.folder import found_in, opened
 from ddp_numpy.scaling.options import Counts, Rate, simulation_options
-from ddp_numpy.scaling.plan import Mode, Sweep
+from ddp_numpy.scaling.plan import Mode, Point, Sweep
 from ddp_numpy.scaling.predictions import Asked, Outlook, compared, keep
 from ddp_numpy.scaling.results import rows
 from ddp_numpy.scaling.samples import LINES, TABLE, Sample, Samples
@@ -44,6 +44,8 @@ _LAUNCH = ("hosts", "hostfile", "mpi", "threads", "bind", "env", "mpi_args")
 @click.option("--seconds", type=click.FloatRange(0, 3600, min_open=True), default=2.0, help="To measure in a launch.")
 @click.option("--target-loss", type=float, help="Measure, too, how long it takes to this validation loss.")
 @click.option("--explain/--no-explain", default=True, help="Measure, too, where efficiency goes: more launches.")
+@click.option("--trace", type=click.Path(path_type=Path), metavar="FILE.json.gz",
+              help="Launch the most ranks once more, and write some of their steps for ui.perfetto.dev.")  # fmt: skip
 @click.option("--compare", type=click.Path(path_type=Path), metavar="FILE",
               help=f"{EFFICIENCY} of another sweep: exit with 1 if efficiency fell since.")  # fmt: skip
 @click.option("--allowed-loss", type=click.FloatRange(0, 1, max_open=True), default=0.05,
@@ -70,7 +72,7 @@ _LAUNCH = ("hosts", "hostfile", "mpi", "threads", "bind", "env", "mpi_args")
 @training_options
 @click.pass_context
 def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: int, seconds: float,
-         target_loss: float | None, explain: bool, compare: Path | None, allowed_loss: float,
+         target_loss: float | None, explain: bool, trace: Path | None, compare: Path | None, allowed_loss: float,
          predict: tuple[int, ...] | None, ranks_per_host: int | None, links: float | None, others: tuple[Path, ...],
          network: float | None, efficiency: float, within: float | None, **launch: Any) -> None:  # fmt: skip
     """Measure how training scales with the number of ranks, launch by launch, with all samples kept.
@@ -102,6 +104,8 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
         "training": training, "launch": options, "seconds": seconds, "target loss": target_loss, "explain": explain,
         "links": links,
     }  # fmt: skip
+    if trace is not None and not trace.absolute().parent.is_dir():
+        raise InputError(f"--trace {trace}: there is no folder {trace.parent}; make it first")
     elsewhere = [found_in(path) for path in others]
     before = read(compare) if compare else None
     with ended_by_signals():
@@ -110,6 +114,8 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
             if samples.torn:
                 tell(f"note: the last line of {folder / LINES} was cut off; it is measured again")
             measure(sweep, launcher, samples, seed, quiet=settings.output.quiet)
+            if trace is not None:
+                launcher.trace(Point(ranks[-1], sweep.batch(sweep.modes[0], ranks[-1])), trace)
             efficiency_now = measured(sweep, samples.all)
             keep_efficiency(folder, efficiency_now)
             theirs = [(found, their["links"]) for found, their in elsewhere]

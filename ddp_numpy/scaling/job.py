@@ -10,6 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,6 +26,8 @@ from ddp_numpy.probe import SIZES, allreduce_times
 from ddp_numpy.runs.circumstances import circumstances
 from ddp_numpy.scaling.parts import met_parts_of, parts_of
 from ddp_numpy.scaling.recording import Clock, Recorder
+from ddp_numpy.scaling.trace import steps_within_limit
+from ddp_numpy.scaling.trace import write as write_trace
 from ddp_numpy.settings import Settings
 from ddp_numpy.training.trainer import Trainer
 
@@ -34,6 +37,7 @@ _MOST_STEPS = 50_000  # of a sample
 _BLOCK_SECONDS = 0.02  # about, of steps between two changes of the way they are measured
 _MOST_RECORDED = 4_000  # steps: more would need much memory on rank 0
 _MEETINGS = 100
+_TRACED_STEPS = 100  # at most
 _SUM_REPEATS = 3
 
 
@@ -42,11 +46,12 @@ _SUM_REPEATS = 3
 @click.option("--seconds", type=float, required=True, help="About how long to measure.")
 @click.option("--target-loss", type=float, help="Then train anew until the validation loss is as low.")
 @click.option("--explain", is_flag=True, help="Record where the time goes, too.")
+@click.option("--trace", type=click.Path(path_type=Path), help="Only record some steps, and write them to this file.")
 @click.option("--beside", is_flag=True, help="Each process trains for itself, beside the others.")
 @click.option(_ALONE, is_flag=True, help="Do not start MPI.")
 @click.pass_context
 def main(context: click.Context, /, settings: str, seconds: float, target_loss: float | None, explain: bool,
-         beside: bool, alone: bool) -> None:  # fmt: skip
+         trace: Path | None, beside: bool, alone: bool) -> None:  # fmt: skip
     """Train on whole batches, and print how long each step took, and where the ranks were."""
     made, comm = Settings.of(json.loads(settings)), context.obj
     if not alone:
@@ -56,6 +61,9 @@ def main(context: click.Context, /, settings: str, seconds: float, target_loss: 
     steps = Steps(trainer, train)
     with comm.training():
         a_step = steps.warm_up(comm)
+        if trace is not None:
+            steps.traced(trace)
+            return
         if beside:
             step_seconds, parts = steps.beside(comm, seconds)
         elif explain:
@@ -156,6 +164,22 @@ class Steps:
             "clock_drift": max(drifts),
         }
         return np.concatenate(plain), parts
+
+    def traced(self, path: Path) -> None:
+        """Record some steps of all ranks, and have rank 0 write them to a file. Raises InputError if it can't."""
+        trainer, comm = self._trainer, self._trainer.comm
+        clock, first = Clock(comm), Recorder(trainer, 1)
+        first.steps(self._make)
+        with comm.together():  # how many calls a step has shows in one
+            count = min(_TRACED_STEPS, steps_within_limit(comm.size, first.calls_a_step))
+        recorder = Recorder(trainer, count)
+        recorder.steps(self._make)
+        clock.close()
+        gathered = comm.gather((recorder.record(clock), platform.node(), clock.error))
+        with comm.together():
+            if gathered is not None:
+                records, hosts, errors = zip(*gathered, strict=True)
+                write_trace(path, records, hosts, max(errors))
 
 
 def meeting_seconds(comm: Communicator) -> float:

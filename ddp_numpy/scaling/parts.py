@@ -30,7 +30,7 @@ def parts_of(records: Sequence[Record], hosts: Sequence[str]) -> dict[str, Any]:
     `impossible` counts calls that a rank left before the last one came, by the clocks.
     """
     began, ended = (np.array([record.calls[:, part] for record in records]) for part in (0, -1))
-    last, calls = _last(began, records[0].among, hosts), ended - began
+    last, calls = last_came(began, records[0].among, hosts), ended - began
     waiting = np.clip(np.minimum(ended, last) - began, 0, None)
     found = _means(records, waiting)
     in_calls = np.array([_by_step(record, one) for record, one in zip(records, calls, strict=True)])
@@ -79,7 +79,7 @@ def _by_step(record: Record, values: Array) -> Array:
     return np.bincount(record.step_of_call, values, len(record.steps))
 
 
-def _last(began: Array, among: Array, hosts: Sequence[str]) -> Array:
+def last_came(began: Array, among: Array, hosts: Sequence[str]) -> Array:
     """When the last of those ranks began each call that each rank waits for in it: (ranks, calls)."""
     numbers = [list(hosts[:rank]).count(host) for rank, host in enumerate(hosts)]  # within the rank's node
     teams: dict[int, Sequence[Any]] = {Among.ALL: [0] * len(hosts), Among.NODE: hosts, Among.PARTNERS: numbers}

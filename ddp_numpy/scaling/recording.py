@@ -46,14 +46,21 @@ class Record(NamedTuple):
 
     steps: Array
     """(s, 2): begin and end."""
-    update: Array
-    """(s,): how long it made the update."""
+    updates: Array
+    """(u, 2): begin and end of each update of some runs of the parameters."""
+    step_of_update: Array
+    """(u,): in which step each was made."""
     calls: Array
     """(c, 2) or (c, 3): begin of each collective call, when all ranks had met before it if they were to, and end."""
     among: Array
     """(c,): which ranks each call makes wait."""
     step_of_call: Array
     """(c,): in which step each was made."""
+
+    @property
+    def update(self) -> Array:
+        """(s,): how long it made the update."""
+        return np.bincount(self.step_of_update, self.updates[:, 1] - self.updates[:, 0], len(self.steps))
 
 
 class Recorder:
@@ -103,6 +110,11 @@ class Recorder:
             here.recorder = None
             trainer.optimizer = optimizer
 
+    @property
+    def calls_a_step(self) -> float:
+        """How many collective calls a step has had."""
+        return len(self._among) / (len(self._steps) * self._block / (self._block + 1))
+
     def record(self, clock: Clock) -> Record:
         """All that was noted, by rank 0's clock."""
 
@@ -116,10 +128,9 @@ class Recorder:
         def number(times: Array) -> Array:
             return np.searchsorted(steps[:, 0], times, "right") - 1
 
-        begun, ended = moments(self._update, 2).T
-        update = np.bincount(number(begun), ended - begun, len(steps))
+        updates = moments(self._update, 2)
         among = np.array(self._among, np.int8)
-        return Record(steps, update, calls, among, number(calls[:, 0]))
+        return Record(steps, updates, number(updates[:, 0]), calls, among, number(calls[:, 0]))
 
 
 class _TimedOptimizer:

@@ -52,14 +52,22 @@ class Launcher(NamedTuple):
 
     def measure(self, repetition: int, point: Point) -> Sample:
         """Launch a point. Raises LaunchFailedError unless it ends well, and InputError if the settings can't be."""
-        ended = _run(self.words(point))
+        found: dict[str, Any] = json.loads(self._launch(point).splitlines()[-1])
+        facts = found["facts"] | {"commit": commit(), "command": command()}
+        return Sample(repetition, point, found["step_seconds"], found["parts"], facts)
+
+    def trace(self, point: Point, path: Path) -> None:
+        """Launch it to write a trace of some steps: see trace.py. Raises as `measure` does."""
+        self._launch(point, "--trace", str(path.resolve()))
+
+    def _launch(self, point: Point, *more: str) -> str:
+        """What a launch prints. more: options of job.py."""
+        ended = _run([*self.words(point), *more])
         if ended.returncode == InputError.exit_status:
             raise InputError(f"{point}: {_said(ended.stderr)}")
         if ended.returncode:
             raise LaunchFailedError(f"{point}: the launch ended with status {ended.returncode}: {_said(ended.stderr)}")
-        found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
-        facts = found["facts"] | {"commit": commit(), "command": command()}
-        return Sample(repetition, point, found["step_seconds"], found["parts"], facts)
+        return ended.stdout
 
 
 def commit() -> str | None:

@@ -10,9 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from jobs import JOB_SECONDS, MARK, Job, gone_within, kill, left_of, run_job
 from tables import classified_rows, write_csv
+
+from ddp_numpy.scaling.parts import parts_of
+from ddp_numpy.scaling.trace import read as read_trace
 
 SMALLEST = ("--data", "t.csv", "--repeat", "1", "--seconds", "0.1", "--batch-size", "16", "--out", "sweep")
 
@@ -135,6 +139,24 @@ def test_a_prediction_is_kept_and_compared(folder: Path) -> None:
     assert table.splitlines()[1].split()[:2] == ["strong", "4"]
     assert "of 1 lie in their interval" in table
     assert {row.split()[0] for row in job.out.split("\n\n")[0].splitlines()[2:-1]} == {"alone", "1", "2", "4"}
+
+
+@pytest.mark.parametrize("exchange", ["gradients", "factors"])
+def test_figures_are_equal_if_they_are_computed_again_from_a_trace(exchange: str, folder: Path) -> None:
+    options = ("--ranks", "1,3", *SMALLEST, "--no-explain", "--exchange", exchange, "--quiet")
+    job = sweep(*options, "--trace", "trace.json.gz", cwd=folder)
+    assert job.status == 0, job.err
+    records, metadata = read_trace(folder / "trace.json.gz")
+    assert len(records) == 3
+    assert len(records[0].steps) == 100
+    again = parts_of(records, metadata["hosts"])
+    assert again.keys() == metadata["parts"].keys()
+    for name, value in again.items():
+        np.testing.assert_allclose(value, metadata["parts"][name], rtol=1e-6, atol=1e-12)
+    job = sweep(*options, "--trace", "nowhere/trace.json.gz", cwd=folder)
+    assert (job.status, job.error_lines) == (2, [
+        "error: --trace nowhere/trace.json.gz: there is no folder nowhere; make it first"
+    ])  # fmt: skip
 
 
 def test_efficiency_that_fell_is_status_1(folder: Path) -> None:
