@@ -3,9 +3,12 @@
     seconds = useful x imbalance + node + network
 
 - useful: one process alone with a rank's rows, which is measured and not modelled, times what k processes on a host
-  lose, 1 + sigma (k - 1), times the factor `job` of explain.py. If factors are gathered, each host makes products of
-  the other hosts' rows, too, at a cost for each row.
-- imbalance: the slowest of N ranks over their mean, if each draws from what was measured: see variability.py.
+  lose, 1 + sigma (k - 1), and what a rank of a job does besides, which is as much whatever its rows. If factors are
+  gathered, each host makes products of the other hosts' rows, too, at a cost for each row.
+- imbalance: the slowest of N ranks over their mean, if each draws from what was measured: see variability.py. What
+  disturbs a step does not become smaller as the step does: noise is relative to the step's seconds to a power of -1
+  (as long a time, whatever the step), of 0 (in proportion), or between, as it is found in one process with more and
+  with fewer rows.
 - node: what calls cost among k ranks of a host, a + b log2 k + c (k - 1).
 - network: latency for each of the 2 log2 hosts rounds of a sum, and time for each of the 2 (hosts - 1) / hosts x bytes
   that go through a link (Thakur et al. 2005, doi:10.1177/1094342005051521); half of both if factors are gathered. Both
@@ -103,10 +106,7 @@ class Model:
             raise InputError("the hosts exchanged factors in some launches only; choose an --exchange to predict from")
         self._bytes_a_row = gathered.pop() if gathered else 0.0
         self._fit_useful([(_job(one), statistics.mean(one.parts["seconds"])) for one in beside if one.parts], jobs)
-        most = max(own.job.ranks for own in jobs)
-        largest = [own for own in jobs if own.job.ranks == most]
-        of_ranks = [value for own in largest for value in own.of_ranks]
-        self.variability = Variability(of_ranks, np.median([own.noise for own in largest], axis=0))
+        self._fit_variability(alone, jobs)
         self._fit_calls(jobs, others)
 
     @property
@@ -125,7 +125,7 @@ class Model:
 
     def seconds(self, job: Job, rate: float | None = None) -> float:
         """Of a step of a job. rate: of the links, if it is another."""
-        most = self.useful(job) * self.variability.expected_largest(job.ranks)
+        most = self.useful(job) * self.variability(job).expected_largest(job.ranks)
         return most + self.node(job) + self._between(job, self.rate if rate is None else rate)
 
     def _fit_useful(self, beside: Sequence[tuple[Job, float]], jobs: Sequence[_Measured]) -> None:
@@ -133,10 +133,10 @@ class Model:
             (seconds / self.alone(job.rows) - 1) / (job.on_a_host - 1) for job, seconds in beside if job.on_a_host > 1
         ]
         self._sigma = max(0.0, statistics.median(losses)) if losses else 0.0
-        self._more, self._a_row = 1.0, 0.0
+        self._besides, self._a_row = 0.0, 0.0
         gathers = self._bytes_a_row > 0
         if like_alone := [own for own in jobs if own.job.hosts == 1 or not gathers]:
-            self._more = statistics.median(own.useful / self.useful(own.job) for own in like_alone)
+            self._besides = statistics.median(own.useful - self.useful(own.job) for own in like_alone)
         if others := [own for own in jobs if own.job.hosts > 1 and gathers]:
             costs = [(own.useful - self.useful(own.job)) / _rows_of_others(own.job) for own in others]
             self._a_row = max(0.0, statistics.median(costs))
@@ -144,7 +144,26 @@ class Model:
     def useful(self, job: Job) -> float:
         """Seconds of a step of a rank outside collective calls, on average."""
         together = self.alone(job.rows) * (1 + self._sigma * (job.on_a_host - 1))
-        return together * self._more + self._a_row * _rows_of_others(job)
+        return max(0.0, together + self._besides) + self._a_row * _rows_of_others(job)
+
+    def variability(self, job: Job) -> Variability:
+        """Of a job's ranks and steps."""
+        return self._measured_variability.widened((self._measured_useful / self.useful(job)) ** self._power)
+
+    def _fit_variability(self, alone: Sequence[Sample], jobs: Sequence[_Measured]) -> None:
+        most = max(own.job.ranks for own in jobs)
+        largest = [own for own in jobs if own.job.ranks == most]
+        of_ranks = [value for own in largest for value in own.of_ranks]
+        self._measured_variability = Variability(of_ranks, np.median([own.noise for own in largest], axis=0))
+        self._measured_useful = statistics.median(own.useful for own in largest)
+        widths: dict[int, list[float]] = {rows: [] for rows in self._rows}
+        for one in alone:
+            assert one.parts is not None
+            noise = Variability([1.0], np.array(one.parts["noise"]))
+            widths[one.point.batch_size].append(noise.expected_largest(2) - 1)
+        logs = [math.log(max(statistics.median(own), 1e-9)) for own in widths.values()]
+        slope = np.polyfit(np.log(self._seconds), logs, 1)[0] if self.several_batches else 0.0
+        self._power = min(1.0, max(0.0, -float(slope)))
 
     def _fit_calls(self, jobs: Sequence[_Measured], others: Sequence[tuple[Sequence[Sample], float | None]]) -> None:
         on_one_host, several = ([own for own in jobs if (own.job.hosts > 1) == more] for more in (False, True))

@@ -122,7 +122,8 @@ class Simulation:
         self._link_seconds, self._algorithm = link_seconds, algorithm
         self._firsts = np.arange(0, job.ranks, job.on_a_host)
         self._draw = np.random.default_rng(seed)
-        self._useful = model.useful(job) * model.variability.draw_ranks(self._draw, job.ranks)
+        self._variability = model.variability(job)
+        self._useful = model.useful(job) * self._variability.draw_ranks(self._draw, job.ranks)
         if stragglers is not None:
             slow = self._draw.choice(job.ranks, round(stragglers.share * job.ranks), replace=False)
             self._useful[slow] *= stragglers.times
@@ -132,7 +133,7 @@ class Simulation:
         ends, began, times = np.zeros(self._job.ranks), 0.0, []
         computing = waiting = 0.0
         for _ in range(steps):
-            useful = self._useful * self._model.variability.draw_noise(self._draw, self._job.ranks)
+            useful = self._useful * self._variability.draw_noise(self._draw, self._job.ranks)
             ends += useful
             computing += float(useful.mean())
             waiting += float(ends.max() - ends.mean())

@@ -20,6 +20,10 @@ class Variability:
         """of_ranks: the mean of each rank over that of all who did the same work. noise: quantiles at LEVELS."""
         self._of_ranks, self._noise = np.array(of_ranks), np.asarray(noise, float)
 
+    def widened(self, times: float) -> "Variability":
+        """The same ranks, with noise so many times as large."""
+        return Variability(self._of_ranks.tolist(), 1 + (self._noise - 1) * times)
+
     def draw_ranks(self, draw: np.random.Generator, ranks: int) -> Array:
         """What stays, (ranks,)."""
         drawn: Array = self._of_ranks[draw.integers(len(self._of_ranks), size=ranks)]
