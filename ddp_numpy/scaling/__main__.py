@@ -106,7 +106,7 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
     }  # fmt: skip
     if trace is not None and not trace.absolute().parent.is_dir():
         raise InputError(f"--trace {trace}: there is no folder {trace.parent}; make it first")
-    elsewhere = [found_in(path) for path in others]
+    theirs = [(found, their["links"]) for found, their in map(found_in, others)]
     before = read(compare) if compare else None
     with ended_by_signals():
         launcher.check(sweep)
@@ -116,26 +116,31 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
             measure(sweep, launcher, samples, seed, quiet=settings.output.quiet)
             if trace is not None:
                 launcher.trace(Point(ranks[-1], sweep.batch(sweep.modes[0], ranks[-1])), trace)
-            efficiency_now = measured(sweep, samples.all)
-            keep_efficiency(folder, efficiency_now)
-            theirs = [(found, their["links"]) for found, their in elsewhere]
-            more: dict[Mode, list[list[str]]] = {each: [] for each in sweep.modes}
+            now = measured(sweep, samples.all)
+            keep_efficiency(folder, now)
+
+            def basis(mode: Mode, counts: tuple[int, ...]) -> Basis:
+                return Basis(sweep, mode, samples.all, counts, ranks_per_host, links, theirs)
+
+            outlooks, outcomes = {}, {}
             if predict:
                 asked = Asked(predict, network, efficiency, within, settings.training.epochs)
-                bases = [Basis(sweep, each, samples.all, predict, ranks_per_host, links, theirs) for each in more]
-                outlooks = [Outlook(basis, asked) for basis in bases]
-                kept = keep(folder, [one.of(count) for one in outlooks for count in predict])
-                for own, said in zip(outlooks, more.values(), strict=True):
-                    said.append(outlook(own))
+                outlooks = {each: Outlook(basis(each, predict), asked) for each in sweep.modes}
+                kept = keep(folder, [one.of(count) for one in outlooks.values() for count in predict])
             if counts := simulating.simulate:
-                for each, said in more.items():
-                    basis = Basis(sweep, each, samples.all, counts, ranks_per_host, links, theirs)
-                    said.append(simulation(simulating, simulating.outcomes(basis, network)))
+                outcomes = {each: simulating.outcomes(basis(each, counts), network) for each in sweep.modes}
     if not settings.output.quiet:
+        more = {
+            each: [
+                *([outlook(outlooks[each])] if predict else []),
+                *([simulation(simulating, outcomes[each])] if simulating.simulate else []),
+            ]
+            for each in sweep.modes
+        }
         tell_results(sweep, folder, samples.all, target_loss, links, more)
         click.echo(f"all samples: {folder / LINES} and {TABLE}" + (f"; predictions: {kept.name}" if predict else ""))
     if before is not None:
-        found = changes(before, efficiency_now, allowed_loss)
+        found = changes(before, now, allowed_loss)
         click.echo("\n".join(("", *compared_with_before(found, allowed_loss))))
         context.exit(1 if any(one.fell for one in found) else 0)
 

@@ -43,8 +43,8 @@ body { font: 1rem/1.5 system-ui, sans-serif; color: var(--ink); background: var(
   margin: 0 auto; padding: 1rem }
 h1 { font-size: 1.6rem; line-height: 1.2 } h2 { font-size: 1.2rem; margin-top: 2rem }
 figure { margin: 1rem 0 } figcaption { font-size: .9rem } img { width: 100%%; height: auto }
-.table { overflow-x: auto } table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums }
-th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
+.table { overflow-x: auto } table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums }
+th, td { padding: .2rem .5rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
 @media (max-width: 40rem) { figure { overflow-x: auto } img { min-width: 36rem } }
 pre { overflow-x: auto; font-size: .8rem; border: 1px solid var(--line); padding: .6rem }

@@ -49,6 +49,8 @@ class Picture(NamedTuple):
             "xtick.color": style.ink, "ytick.color": style.ink, "axes.facecolor": style.paper,
             "figure.facecolor": style.paper, "grid.color": style.grid, "hatch.linewidth": 0.6,
             "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "svg.hashsalt": self.name,
+            "svg.fonttype": "none", "font.family": "sans-serif",
+            "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
         }  # fmt: skip
         with matplotlib.rc_context(settings):
             figure, file = Figure((_WIDTH, self.height), layout="constrained"), io.BytesIO()
