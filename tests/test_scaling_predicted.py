@@ -197,8 +197,10 @@ def test_what_would_help_and_how_much() -> None:
         job = Job(8, 4, batch)
         return alone(batch) / 8 / (useful(job, False) + calls(job, False, rate))
 
-    larger, faster = adviser.of(8)
+    larger, half, faster = adviser.of(8)
     now = efficiency(1024, RATE)
+    of_four = alone(1024) / 4 / (useful(Job(4, 2, 1024), False) + calls(Job(4, 2, 1024), False))
+    assert half == ("with 4 ranks", pytest.approx(of_four / now, rel=0.01))
     assert larger == ("with --batch-size 4096", pytest.approx(efficiency(4096, RATE) / now, rel=0.01))
     assert faster == ("on links ten times as fast", pytest.approx(efficiency(1024, 10 * RATE) / now, rel=0.1))
     assert [one.change for one in adviser.of(2)] == ["with --batch-size 4096"], "one host needs no links"

@@ -36,18 +36,22 @@ class Adviser:
         """What would make the efficiency of so many ranks higher, the best first."""
         if self._model is None:
             return []
-        now, larger = self._efficiency(ranks), self._sweep.batch_size * _LARGER
+        hosts, base = self._hosts[ranks], self._sweep.batch_size
+        now, half = self._efficiency(ranks, hosts, base), ranks // 2
         found = []
         if self._model.several_batches:
-            found.append(Advice(f"with --batch-size {larger}", self._efficiency(ranks, _LARGER) / now))
-        if self._hosts[ranks] > 1 and self._links is not None:
-            faster = self._efficiency(ranks, rate=self._links * _FASTER)
+            larger = self._efficiency(ranks, hosts, base * _LARGER)
+            found.append(Advice(f"with --batch-size {base * _LARGER}", larger / now))
+        if half > 1:
+            found.append(Advice(f"with {half} ranks", self._efficiency(half, -(-hosts // 2), base) / now))
+        if hosts > 1 and self._links is not None:
+            faster = self._efficiency(ranks, hosts, base, self._links * _FASTER)
             found.append(Advice("on links ten times as fast", faster / now))
         return sorted((one for one in found if one.times > 1), key=lambda one: -one.times)
 
-    def _efficiency(self, ranks: int, times: int = 1, rate: float | None = None) -> float:
-        """Over one process, both with so many times the batch; rate: of the links, if it is another."""
+    def _efficiency(self, ranks: int, hosts: int, batch_size: int, rate: float | None = None) -> float:
+        """Over one process with this --batch-size; rate: of the links, if it is another."""
         assert self._model is not None
-        batch, base = self._sweep.batch(self._mode, ranks) * times, self._sweep.batch_size * times
-        seconds = self._model.seconds(Job(ranks, self._hosts[ranks], batch), rate)
-        return batch / seconds / (base / self._model.alone(base)) / ranks
+        batch = batch_size * (ranks if self._mode == "weak" else 1)
+        seconds = self._model.seconds(Job(ranks, hosts, batch), rate)
+        return batch / seconds / (batch_size / self._model.alone(batch_size)) / ranks
