@@ -24,10 +24,10 @@ _NESTEROV = "--optimizer sgd --momentum 0.9 --nesterov"
 _LARGE = "--label-smoothing 0.1 --schedule one-cycle --epochs 90"
 _AFFINE = "--augment-rotation 10 --augment-scale 0.1 --augment-shear 0.1"
 PRESETS = {
-    "mlp, dropout": f"--hidden 1024,1024,1024 --dropout 0.5 {_ADAM} --lr 0.001 --weight-decay 0.1 "
-    "--label-smoothing 0.1 --batch-size 128 --epochs 40",
-    "mlp, elastic": f"--hidden 1024,1024 --dropout 0.2 {_ADAM} --lr 0.001 --label-smoothing 0.05 --batch-size 128 "
-    f"--epochs 40 --augment-shift 2 {_AFFINE} --augment-elastic 1",
+    "mlp, dropout": f"--hidden 1000,500,250,250,250 --batch-norm --input-dropout 0.2 --dropout 0.1 {_ADAM} --lr 0.002 "
+    "--label-smoothing 0.05 --batch-size 128 --epochs 100",
+    "mlp, elastic": f"--hidden 1024,1024 --dropout 0.1 {_ADAM} --lr 0.001 --label-smoothing 0.05 --batch-size 128 "
+    f"--epochs 100 --augment-shift 1.5 {_AFFINE} --augment-elastic 0.7",
     "cnn, 1 epoch": f"--model cnn {_ADAM} --lr 0.004 --label-smoothing 0.05 --batch-size 64 --epochs 1",
     "cnn, augmented": f"--model cnn --dropout 0.2 {_ADAM} --lr 0.004 --label-smoothing 0.05 --batch-size 64 "
     f"--epochs 15 --augment-shift 1.5 {_AFFINE}",

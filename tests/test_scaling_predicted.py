@@ -116,6 +116,28 @@ def test_a_made_up_cluster_is_found(gathers: bool) -> None:
         assert model.seconds(job) == pytest.approx(useful(job, gathers) + calls(job, gathers))
 
 
+def test_fewer_rows_never_take_less_time_for_each() -> None:
+    found = [one for one in samples(SWEEP) if one.point.batch_size >= 64]
+    for number, one in enumerate(found):
+        if one.point.kind == "alone" and one.point.batch_size == 64:
+            found[number] = one._replace(step_seconds=[1e-5] * 5)  # so the line through 64 and 128 is below 0 for 32
+    model = Model(found, RATE)
+    assert model.alone(32) == pytest.approx(5e-6)
+    assert all(model.seconds(Job(ranks, ranks // 2, 1024)) > 0 for ranks in (32, 64, 512, 1024))
+
+
+def test_ranks_that_are_faster_than_one_process_are_so_in_proportion() -> None:
+    found = list(samples(SWEEP))
+    for one in found:
+        if one.point.kind == "ranks" and one.point.ranks > 1 and one.parts is not None:
+            own = 0.9 * useful(Job(one.point.ranks, one.point.ranks // 2, 1024), False)
+            one.parts["computing"], one.parts["update"] = [own] * one.point.ranks, [0.0] * one.point.ranks
+    model = Model(found, RATE)
+    four, of_64 = (Job(ranks, ranks // 2, 1024) for ranks in (4, 64))
+    faster = 0.9 * useful(four, False) / (1.03 * alone(256))
+    assert model.useful(of_64) == pytest.approx(faster * 1.03 * alone(16), rel=0.02)
+
+
 def test_links_of_another_rate() -> None:
     """A byte takes 0.8 ns on a wire of 10 Gbit, 1.06 with its frames, and hosts take 2 ns to copy it."""
     slow, fast, unknown = (

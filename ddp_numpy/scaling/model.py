@@ -3,7 +3,8 @@
     seconds = useful x imbalance + node + network
 
 - useful: one process alone with a rank's rows, which is measured and not modelled, times what k processes on a host
-  lose, 1 + sigma (k - 1), and what a rank of a job does besides, which is as much whatever its rows. If factors are
+  lose, 1 + sigma (k - 1), and what a rank of a job does besides, which is as much whatever its rows. If a rank is
+  faster than one process alone, as where it has rested while it waited, it is so in proportion. If factors are
   gathered, each host makes products of the other hosts' rows, too, at a cost for each row.
 - imbalance: the slowest of N ranks over their mean, if each draws from what was measured: see variability.py. What
   disturbs a step does not become smaller as the step does: noise is relative to the step's seconds to a power of -1
@@ -115,13 +116,17 @@ class Model:
         return len(self._rows) > 1
 
     def alone(self, rows: int) -> float:
-        """Seconds of a step of one process with so many rows: on straight lines through those that were measured."""
+        """Seconds of a step of one process with so many rows: on straight lines through those that were measured.
+
+        More rows never take less time, nor fewer rows less for each of them.
+        """
         known, seconds = self._rows, self._seconds
         if known[0] <= rows <= known[-1] or len(known) == 1:
             return float(np.interp(rows, known, seconds))
         near, next_ = (0, 1) if rows < known[0] else (-1, -2)  # beyond them, on the line through the nearest two
         slope = (seconds[next_] - seconds[near]) / (known[next_] - known[near])
-        return max(0.0, seconds[near] + slope * (rows - known[near]))
+        least = seconds[near] * min(1.0, rows / known[near])
+        return max(least, seconds[near] + slope * (rows - known[near]))
 
     def seconds(self, job: Job, rate: float | None = None) -> float:
         """Of a step of a job. rate: of the links, if it is another."""
@@ -133,10 +138,14 @@ class Model:
             (seconds / self.alone(job.rows) - 1) / (job.on_a_host - 1) for job, seconds in beside if job.on_a_host > 1
         ]
         self._sigma = max(0.0, statistics.median(losses)) if losses else 0.0
-        self._besides, self._a_row = 0.0, 0.0
+        self._faster, self._besides, self._a_row = 1.0, 0.0, 0.0
         gathers = self._bytes_a_row > 0
         if like_alone := [own for own in jobs if own.job.hosts == 1 or not gathers]:
-            self._besides = statistics.median(own.useful - self.useful(own.job) for own in like_alone)
+            times = statistics.median(own.useful / self.useful(own.job) for own in like_alone)
+            if times < 1:
+                self._faster = times
+            else:
+                self._besides = statistics.median(own.useful - self.useful(own.job) for own in like_alone)
         if others := [own for own in jobs if own.job.hosts > 1 and gathers]:
             costs = [(own.useful - self.useful(own.job)) / _rows_of_others(own.job) for own in others]
             self._a_row = max(0.0, statistics.median(costs))
@@ -144,7 +153,7 @@ class Model:
     def useful(self, job: Job) -> float:
         """Seconds of a step of a rank outside collective calls, on average."""
         together = self.alone(job.rows) * (1 + self._sigma * (job.on_a_host - 1))
-        return max(0.0, together + self._besides) + self._a_row * _rows_of_others(job)
+        return together * self._faster + self._besides + self._a_row * _rows_of_others(job)
 
     def variability(self, job: Job) -> Variability:
         """Of a job's ranks and steps."""

@@ -136,7 +136,7 @@ def outlook(found: Outlook) -> list[str]:
         said.append("At least this long: how fast hosts copy is not seen on the slow links, and counts on fast ones.")
     most = found.most_ranks()
     said.append(
-        f"Efficiency stays at {asked.efficiency:.0%} and more up to {most} ranks."
+        f"Efficiency stays at {asked.efficiency:.0%} and more up to {most} rank{'s' * (most > 1)}."
         if most
         else f"Efficiency is below {asked.efficiency:.0%} on one host already."
     )
