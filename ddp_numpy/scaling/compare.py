@@ -1,9 +1,10 @@
 """Whether efficiency fell since another sweep: for continuous integration, so without crying wolf.
 
-An efficiency is a ratio of two launches of the same round, so what makes a machine slower for a while cancels out. Of a
-point, the efficiencies of all rounds of one sweep are compared with those of the other. It fell if two things are so.
-The typical ratio, the median over all pairs (Hodges and Lehmann 1963), is lower than is allowed; and so few pairs in
-which the later value is the higher one would hardly come about by chance (Wilcoxon 1945, with exact probabilities).
+An efficiency is a ratio of two launches of the same round, so what makes a machine slower for a while cancels out. What
+disturbs single steps makes them longer and never shorter, so the first quartile of a launch's steps counts. Of a point,
+the efficiencies of all rounds of one sweep are compared with those of the other. It fell if two things are so: the
+typical ratio, the median over all pairs (Hodges and Lehmann 1963), is lower than is allowed; and so few pairs in which
+the later value is the higher one would hardly come about by chance (Wilcoxon 1945, with exact probabilities).
 """
 
 import json
@@ -20,6 +21,7 @@ from ddp_numpy.base.files import atomic_write, open_regular
 from ddp_numpy.scaling.plan import Mode, Point, Sweep
 from ddp_numpy.scaling.results import efficiencies
 from ddp_numpy.scaling.samples import Sample
+from ddp_numpy.scaling.statistics import percentile
 
 FILE = "efficiency.json"
 _FORMAT = "ddp_numpy efficiency 1"
@@ -64,9 +66,14 @@ def measured(sweep: Sweep, samples: Sequence[Sample]) -> dict[Key, list[float]]:
     for mode in sweep.modes:
         for ranks in sweep.ranks:
             own = [one for one in samples if one.point == Point(ranks, sweep.batch(mode, ranks))]
-            if ranks > 1 and (values := efficiencies(own, alone) if own else []):
+            if ranks > 1 and (values := efficiencies(own, alone, first_quartile) if own else []):
                 found[mode, ranks, own[0].point.batch_size] = values
     return found
+
+
+def first_quartile(sample: Sample) -> float:
+    """The seconds that three of four steps take at least."""
+    return percentile(sample.step_seconds, 0.25)
 
 
 def keep(folder: Path, found: Mapping[Key, Sequence[float]]) -> None:

@@ -7,12 +7,15 @@ Two points are compared launch by launch, within a repetition: both then had the
 ratios the median is taken, never the mean, which has no meaning for ratios.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from ddp_numpy.scaling.plan import Mode, Point, Sweep
 from ddp_numpy.scaling.samples import Sample
 from ddp_numpy.scaling.statistics import Median, median, percentile
+
+_OF_A_STEP: Callable[[Sample], float] = attrgetter("seconds")  # the time of all of a launch, divided by their number
 
 
 class Row(NamedTuple):
@@ -74,16 +77,23 @@ def rows(sweep: Sweep, mode: Mode, samples: Sequence[Sample]) -> list[Row]:
     return found
 
 
-def efficiencies(samples: Sequence[Sample], base: Sequence[Sample]) -> list[float]:
-    """For each repetition that both have been launched in, the speedup of samples for each of their ranks."""
-    return [speedup / samples[0].point.ranks for speedup in _speedups(samples, base)]
+def efficiencies(
+    samples: Sequence[Sample], base: Sequence[Sample], seconds: Callable[[Sample], float] = _OF_A_STEP
+) -> list[float]:
+    """For each repetition that both have been launched in, the speedup of samples for each of their ranks.
+
+    seconds: of a step of a launch.
+    """
+    return [speedup / samples[0].point.ranks for speedup in _speedups(samples, base, seconds)]
 
 
-def _speedups(samples: Sequence[Sample], base: Sequence[Sample]) -> list[float]:
+def _speedups(
+    samples: Sequence[Sample], base: Sequence[Sample], seconds: Callable[[Sample], float] = _OF_A_STEP
+) -> list[float]:
     """For each repetition that both have been launched in, how many times as many rows a second there are."""
-    rates = {sample.repetition: sample.point.batch_size / sample.seconds for sample in base}
+    rates = {sample.repetition: sample.point.batch_size / seconds(sample) for sample in base}
     return [
-        sample.point.batch_size / sample.seconds / rates[sample.repetition]
+        sample.point.batch_size / seconds(sample) / rates[sample.repetition]
         for sample in samples
         if sample.repetition in rates
     ]

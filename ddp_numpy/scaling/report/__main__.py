@@ -19,7 +19,7 @@ def main(folder: Path, out: Path | None, required_efficiency: float) -> None:
     """Write what a sweep's samples say as a page, with pictures and tables, and a proposal for computing time."""
     found = Findings(folder)
     if find_spec("matplotlib") is None:
-        raise InputError('a report needs matplotlib; install it with: pip install "ddp_numpy[report]"')
+        raise InputError("a report needs matplotlib; install it with: pip install matplotlib")
     from ddp_numpy.scaling.report.writing import write  # an extra, which the lab itself does without
 
     written = write(found, out or folder / "report", required_efficiency)
