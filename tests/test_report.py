@@ -18,7 +18,7 @@ from ddp_numpy import InputError
 from ddp_numpy.scaling.folder import opened
 from ddp_numpy.scaling.plan import Mode, Point, Sweep
 from ddp_numpy.scaling.predictions import Outlook, keep
-from ddp_numpy.scaling.report.figures import DARK, LIGHT, losses, pictures
+from ddp_numpy.scaling.report.figures import DARK, LIGHT, losses, pictures, rendered
 from ddp_numpy.scaling.report.findings import Findings
 from ddp_numpy.scaling.report.proposal import Proposal
 from ddp_numpy.scaling.report.writing import write
@@ -143,8 +143,8 @@ def test_a_page_needs_no_other_file_and_markdown_has_all_its_pictures(folder: Pa
 
 def test_pictures_are_the_same_each_time_and_for_light_and_dark_pages_others(folder: Path) -> None:
     for picture, again in zip(pictures(Findings(folder)), pictures(Findings(folder)), strict=True):
-        light, dark = picture.rendered(LIGHT, "svg"), picture.rendered(DARK, "svg")
-        assert again.rendered(LIGHT, "svg") == light != dark
+        light, dark = rendered(picture, LIGHT, "svg"), rendered(picture, DARK, "svg")
+        assert rendered(again, LIGHT, "svg") == light != dark
         assert LIGHT.paper.encode() in light
         assert DARK.paper.encode() in dark
 

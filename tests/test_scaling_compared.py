@@ -9,7 +9,7 @@ import pytest
 from test_scaling_predicted import SWEEP, samples
 
 from ddp_numpy import InputError
-from ddp_numpy.scaling.compare import FILE, Key, chance_of_lower, changes, keep, measured, read
+from ddp_numpy.scaling.compare import EFFICIENCY, Key, chance_of_lower, changes, keep_efficiencies, measured, read
 from ddp_numpy.scaling.table import compared_with_before
 
 KEY: Key = ("strong", 2, 64)
@@ -64,8 +64,8 @@ def test_efficiencies_are_kept_and_read(tmp_path: Path) -> None:
     found = measured(SWEEP, list(samples(SWEEP)))
     assert [ranks for _, ranks, _ in found] == [2, 4, 8]
     assert all(len(values) == 3 for values in found.values())
-    keep(tmp_path, found)
-    assert read(tmp_path / FILE) == found
+    keep_efficiencies(tmp_path, found)
+    assert read(tmp_path / EFFICIENCY) == found
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ def test_efficiencies_are_kept_and_read(tmp_path: Path) -> None:
 )
 def test_what_can_t_be_compared_with(text: str | None, words: str, tmp_path: Path) -> None:
     if text is not None:
-        (tmp_path / FILE).write_text(text)
+        (tmp_path / EFFICIENCY).write_text(text)
     with pytest.raises(InputError, match=words):
-        read(tmp_path / FILE)
+        read(tmp_path / EFFICIENCY)
 
 
 def test_sweeps_without_a_point_in_common_or_with_too_few_launches() -> None:

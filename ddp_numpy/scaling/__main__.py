@@ -16,9 +16,7 @@ from ddp_numpy.comm import is_reporter
 from ddp_numpy.runs.report import progress
 from ddp_numpy.scaling.advice import Adviser
 from ddp_numpy.scaling.basis import Basis
-from ddp_numpy.scaling.compare import FILE as EFFICIENCY
-from ddp_numpy.scaling.compare import changes, measured, read
-from ddp_numpy.scaling.compare import keep as keep_efficiency
+from ddp_numpy.scaling.compare import EFFICIENCY, changes, keep_efficiencies, measured, read
 from ddp_numpy.scaling.explain import explained
 from ddp_numpy.scaling.folder import found_in, opened
 from ddp_numpy.scaling.options import Counts, Rate, simulation_options
@@ -29,9 +27,10 @@ from ddp_numpy.scaling.samples import LINES, TABLE, Sample, Samples
 from ddp_numpy.scaling.simulation import Simulating
 from ddp_numpy.scaling.sweep import Launcher, ended_by_signals
 from ddp_numpy.scaling.table import compared_with_before, comparison, explanation, lines, outlook, simulation
-from ddp_numpy.settings import Output
+from ddp_numpy.settings import Output, Settings
 
 _MODES: dict[str, tuple[Mode, ...]] = {"strong": ("strong",), "weak": ("weak",), "both": ("strong", "weak")}
+_OF_OUTPUT = {option.name for option in Output.options()}
 # Options of the launcher that are passed on.
 _LAUNCH = ("hosts", "hostfile", "mpi", "threads", "bind", "env", "mpi_args")
 
@@ -50,7 +49,8 @@ _LAUNCH = ("hosts", "hostfile", "mpi", "threads", "bind", "env", "mpi_args")
               help=f"{EFFICIENCY} of another sweep: exit with 1 if efficiency fell since.")  # fmt: skip
 @click.option("--allowed-loss", type=click.FloatRange(0, 1, max_open=True), default=0.05,
               help="The share of the efficiency that may be lost before --compare says that it fell.")  # fmt: skip
-@click.option("--predict", type=Counts(), metavar="16,64", help="Numbers of ranks to predict from what is measured.")
+@click.option("--predict", type=Counts(), default=(), show_default=False, metavar="16,64",
+              help="Numbers of ranks to predict from what is measured.")  # fmt: skip
 @click.option("--ranks-per-host", type=click.IntRange(1), metavar="K",
               help="Of what is predicted; default: as many as are measured on one.")  # fmt: skip
 @click.option("--links", type=Rate(), metavar="1gbit", help="Rate of the links between the hosts that are measured.")
@@ -73,7 +73,7 @@ _LAUNCH = ("hosts", "hostfile", "mpi", "threads", "bind", "env", "mpi_args")
 @click.pass_context
 def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: int, seconds: float,
          target_loss: float | None, explain: bool, trace: Path | None, compare: Path | None, allowed_loss: float,
-         predict: tuple[int, ...] | None, ranks_per_host: int | None, links: float | None, others: tuple[Path, ...],
+         predict: tuple[int, ...], ranks_per_host: int | None, links: float | None, others: tuple[Path, ...],
          network: float | None, efficiency: float, within: float | None, **launch: Any) -> None:  # fmt: skip
     """Measure how training scales with the number of ranks, launch by launch, with all samples kept.
 
@@ -82,23 +82,18 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
     if not is_reporter(None):
         raise InputError("a sweep launches its ranks itself; start it once, without mpirun")
     settings, given = training_settings(context)
-    names = {option.name for option in Output.options()}
-    if unused := given & names - {"out", "quiet"}:
+    if unused := given & _OF_OUTPUT - {"out", "quiet"}:
         raise InputError(f"--{min(unused)}: a sweep only measures, and saves no model")
     simulating = Simulating(**{name: launch.pop(name) for name in Simulating._fields})
-    unlaunched = tuple(sorted({*(predict or ()), *(simulating.simulate or ())}))
+    unlaunched = tuple(sorted({*predict, *simulating.simulate}))
     if unlaunched and not explain:
         raise InputError("--predict and --simulate need what --explain measures")
     if network is not None and links is None and simulating.latency is None:
         raise InputError("--network: needs --links, the rate of the links between the hosts that are measured")
     sweep = Sweep(ranks, _MODES[mode], settings.training.batch_size, repeat, explain, unlaunched)
     options = [f"--{name.replace('_', '-')}={value}" for name in _LAUNCH for value in _values(launch[name])]
-    target = [] if target_loss is None else ["--target-loss", str(target_loss)]
-    training = {name: value for name, value in settings.recorded().items() if name not in names}
-    if settings.model.model_file is not None:  # whose code is no setting that a run records
-        training["model-file"] = str(settings.model.model_file.resolve())
-    recorded = ["--explain"] if explain else []
-    launcher = Launcher(tuple(options), training, ("--seconds", str(seconds), *target, *recorded))
+    training = _training(settings)
+    launcher = Launcher(tuple(options), training, _job_options(seconds, target_loss, explain))
     folder = settings.output.out or Path("scaling") / time.strftime("%Y-%m-%d-%H%M%S")
     plan = {
         "training": training, "launch": options, "seconds": seconds, "target loss": target_loss, "explain": explain,
@@ -117,32 +112,26 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
             if trace is not None:
                 launcher.trace(Point(ranks[-1], sweep.batch(sweep.modes[0], ranks[-1])), trace)
             now = measured(sweep, samples.all)
-            keep_efficiency(folder, now)
+            keep_efficiencies(folder, now)
 
             def basis(mode: Mode, counts: tuple[int, ...]) -> Basis:
                 return Basis(sweep, mode, samples.all, counts, ranks_per_host, links, theirs)
 
-            outlooks, outcomes = {}, {}
-            if predict:
-                asked = Asked(predict, network, efficiency, within, settings.training.epochs)
-                outlooks = {each: Outlook(basis(each, predict), asked) for each in sweep.modes}
-                kept = keep(folder, [one.of(count) for one in outlooks.values() for count in predict])
-            if counts := simulating.simulate:
-                outcomes = {each: simulating.outcomes(basis(each, counts), network) for each in sweep.modes}
+            asked = Asked(predict, network, efficiency, within, settings.training.epochs)
+            outlooks = {each: Outlook(basis(each, predict), asked) for each in sweep.modes if predict}
+            predicted = [one.of(count) for one in outlooks.values() for count in predict]
+            kept = f"; predictions: {keep(folder, predicted).name}" if predicted else ""
+            more = {each: [outlook(own)] for each, own in outlooks.items()}
+            for each in sweep.modes if simulating.simulate else ():
+                found = simulating.outcomes(basis(each, simulating.simulate), network)
+                more.setdefault(each, []).append(simulation(simulating, found))
     if not settings.output.quiet:
-        more = {
-            each: [
-                *([outlook(outlooks[each])] if predict else []),
-                *([simulation(simulating, outcomes[each])] if simulating.simulate else []),
-            ]
-            for each in sweep.modes
-        }
         tell_results(sweep, folder, samples.all, target_loss, links, more)
-        click.echo(f"all samples: {folder / LINES} and {TABLE}" + (f"; predictions: {kept.name}" if predict else ""))
+        click.echo(f"all samples: {folder / LINES} and {TABLE}{kept}")
     if before is not None:
-        found = changes(before, now, allowed_loss)
-        click.echo("\n".join(("", *compared_with_before(found, allowed_loss))))
-        context.exit(1 if any(one.fell for one in found) else 0)
+        changed = changes(before, now, allowed_loss)
+        click.echo("\n".join(("", *compared_with_before(changed, allowed_loss))))
+        context.exit(1 if any(one.fell for one in changed) else 0)
 
 
 def tell_results(
@@ -163,7 +152,7 @@ def tell_results(
         said: list[Sequence[str]] = [lines(sweep, mode, rows(sweep, mode, samples), target_loss)]
         if found := explained(sweep, mode, samples):
             said.append(explanation(found, Adviser(sweep, mode, samples, links)))
-        click.echo("\n".join(line for part in (*said, *more[mode]) for line in (*part, "")))
+        click.echo("\n".join(line for part in (*said, *more.get(mode, ())) for line in (*part, "")))
     if predicted := compared(folder, sweep, samples):
         click.echo("\n".join((*comparison(predicted), "")))
 
@@ -176,6 +165,20 @@ def measure(sweep: Sweep, launcher: Launcher, samples: Samples, seed: int, quiet
         for repetition, point in left:
             samples.add(launcher.measure(repetition, point))
             advance(1)
+
+
+def _training(settings: Settings) -> dict[str, Any]:
+    """The options of training, as a launch takes them."""
+    found = {name: value for name, value in settings.recorded().items() if name not in _OF_OUTPUT}
+    if settings.model.model_file is not None:  # whose code is no setting that a run records
+        found["model-file"] = str(settings.model.model_file.resolve())
+    return found
+
+
+def _job_options(seconds: float, target_loss: float | None, explain: bool) -> tuple[str, ...]:
+    """Those of job.py."""
+    target = () if target_loss is None else ("--target-loss", str(target_loss))
+    return ("--seconds", str(seconds), *target, *(("--explain",) if explain else ()))
 
 
 def _values(value: Any) -> tuple[str, ...]:

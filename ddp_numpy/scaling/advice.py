@@ -52,6 +52,5 @@ class Adviser:
     def _efficiency(self, ranks: int, hosts: int, batch_size: int, rate: float | None = None) -> float:
         """Over one process with this --batch-size; rate: of the links, if it is another."""
         assert self._model is not None
-        batch = batch_size * (ranks if self._mode == "weak" else 1)
-        seconds = self._model.seconds(Job(ranks, hosts, batch), rate)
-        return batch / seconds / (batch_size / self._model.alone(batch_size)) / ranks
+        job = Job(ranks, hosts, batch_size * (ranks if self._mode == "weak" else 1))
+        return self._model.efficiency(job, self._model.seconds(job, rate), batch_size)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.scaling.model import Job, Model
+from ddp_numpy.scaling.model import Job, Model, job_of
 from ddp_numpy.scaling.plan import Mode, Point, Sweep
 from ddp_numpy.scaling.samples import Sample
 from ddp_numpy.scaling.statistics import median
@@ -35,8 +35,7 @@ class Basis:
         jobs: dict[Job, list[float]] = {}
         for one in self.known:
             if one.point == Point(one.point.ranks, sweep.batch(mode, one.point.ranks)):
-                job = Job(one.point.ranks, len(one.facts["hosts"]), one.point.batch_size)
-                jobs.setdefault(job, []).append(one.seconds)
+                jobs.setdefault(job_of(one), []).append(one.seconds)
         self.seconds = {job: median(jobs[job]).value for job in sorted(jobs)}
         """Of a step of each job that was measured."""
         self.on_a_host = on_a_host or max(job.on_a_host for job in jobs)
@@ -59,5 +58,4 @@ class Basis:
 
     def efficiency(self, job: Job, seconds: float) -> float:
         """Over one process, if a step of the job takes so many seconds."""
-        base = self.sweep.batch_size
-        return job.batch_size / seconds / (base / self.model.alone(base)) / job.ranks
+        return self.model.efficiency(job, seconds, self.sweep.batch_size)

@@ -23,7 +23,7 @@ from ddp_numpy.scaling.results import efficiencies
 from ddp_numpy.scaling.samples import Sample
 from ddp_numpy.scaling.statistics import percentile
 
-FILE = "efficiency.json"
+EFFICIENCY = "efficiency.json"
 _FORMAT = "ddp_numpy efficiency 1"
 _CHANCE = 0.05  # of crying wolf, at any of the points
 _LARGEST_BYTES = 2**24
@@ -76,21 +76,21 @@ def first_quartile(sample: Sample) -> float:
     return percentile(sample.step_seconds, 0.25)
 
 
-def keep(folder: Path, found: Mapping[Key, Sequence[float]]) -> None:
+def keep_efficiencies(folder: Path, found: Mapping[Key, Sequence[float]]) -> None:
     """Write them to a file, for a later sweep. Raises InputError if that can't be done."""
     points = [
         {"mode": mode, "ranks": ranks, "batch_size": batch_size, "efficiencies": list(values)}
         for (mode, ranks, batch_size), values in found.items()
     ]
     try:
-        with atomic_write(folder / FILE) as file:
+        with atomic_write(folder / EFFICIENCY) as file:
             file.write(json.dumps({"format": _FORMAT, "points": points}, indent=1).encode() + b"\n")
     except OSError as error:
-        raise InputError(f"{folder / FILE}: can't write: {error.strerror or error}") from error
+        raise InputError(f"{folder / EFFICIENCY}: can't write: {error.strerror or error}") from error
 
 
 def read(path: Path) -> dict[Key, list[float]]:
-    """What `keep` wrote. Raises InputError for a file that is damaged, or of another version."""
+    """What `keep_efficiencies` wrote. Raises InputError for a file that is damaged, or of another version."""
     try:
         with open_regular(path) as file:
             values = schema.from_json(file.read(_LARGEST_BYTES).decode())
@@ -99,7 +99,7 @@ def read(path: Path) -> dict[Key, list[float]]:
         raise InputError(f"--compare {path}: {error.strerror or error}") from error
     except (ValueError, InputError) as error:
         raise InputError(
-            f"--compare {path}: is no {FILE} of this version: {error}; take one that this version wrote"
+            f"--compare {path}: is no {EFFICIENCY} of this version: {error}; take one that this version wrote"
         ) from None
     return {(one["mode"], one["ranks"], one["batch_size"]): one["efficiencies"] for one in values["points"]}
 

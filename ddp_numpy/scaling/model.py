@@ -106,7 +106,7 @@ class Model:
         if len(gathered) > 1:
             raise InputError("the hosts exchanged factors in some launches only; choose an --exchange to predict from")
         self._bytes_a_row = gathered.pop() if gathered else 0.0
-        self._fit_useful([(_job(one), statistics.mean(one.parts["seconds"])) for one in beside if one.parts], jobs)
+        self._fit_useful([(job_of(one), statistics.mean(one.parts["seconds"])) for one in beside if one.parts], jobs)
         self._fit_variability(alone, jobs)
         self._fit_calls(jobs, others)
 
@@ -132,6 +132,10 @@ class Model:
         """Of a step of a job. rate: of the links, if it is another."""
         most = self.useful(job) * self.variability(job).expected_largest(job.ranks)
         return most + self.node(job) + self._between(job, self.rate if rate is None else rate)
+
+    def efficiency(self, job: Job, seconds: float, base: int) -> float:
+        """Over one process with batches of base rows, if a step of the job takes so many seconds."""
+        return job.batch_size / seconds / (base / self.alone(base)) / job.ranks
 
     def _fit_useful(self, beside: Sequence[tuple[Job, float]], jobs: Sequence[_Measured]) -> None:
         losses = [
@@ -225,7 +229,8 @@ def _sums(jobs: Sequence[_Measured], rate: float | None, needed: float) -> list[
     ]
 
 
-def _job(sample: Sample) -> Job:
+def job_of(sample: Sample) -> Job:
+    """What was launched."""
     return Job(sample.point.ranks, len(sample.facts["hosts"]), sample.point.batch_size)
 
 
@@ -241,7 +246,7 @@ def _measured(sample: Sample) -> _Measured:
     of_ranks = [
         own / statistics.mean(outside[other] for other in alike(parts, rank)) for rank, own in enumerate(outside)
     ]
-    return _Measured(_job(sample), statistics.mean(outside), calls, of_ranks, parts["noise"], sample.facts)
+    return _Measured(job_of(sample), statistics.mean(outside), calls, of_ranks, parts["noise"], sample.facts)
 
 
 def _rows_of_others(job: Job) -> int:

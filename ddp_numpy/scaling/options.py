@@ -87,7 +87,7 @@ class SlowRanks(click.ParamType):  # type: ignore[type-arg]
 
 
 _OPTIONS = (
-    click.option("--simulate", type=Counts(), metavar="10000,1000000",
+    click.option("--simulate", type=Counts(), default=(), show_default=False, metavar="10000,1000000",
                  help="Numbers of ranks to simulate, step by step, with times as they are measured."),
     click.option("--topology", type=Network(), default="switch", metavar="switch|fat-tree:64|dragonfly:64",
                  help="Of what is simulated; a number is that of the ports of a switch."),

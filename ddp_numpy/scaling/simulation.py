@@ -55,7 +55,7 @@ class Outcome(NamedTuple):
 class Simulating(NamedTuple):
     """What is to be simulated."""
 
-    simulate: tuple[int, ...] | None
+    simulate: tuple[int, ...]
     """Numbers of ranks."""
     topology: Callable[[int], Topology]
     """From the number of hosts."""
@@ -73,10 +73,9 @@ class Simulating(NamedTuple):
 
     def outcomes(self, basis: Basis, rate: float | None) -> list[Outcome]:
         """Of each number of ranks. rate: of the links; None: as they were measured. Raises InputError."""
-        counts = self.simulate or (1,)
         if self.latency is None or rate is None:
-            basis.refuse_unmeasured_links(max(counts), ", or give --latency and --network")
-        return [self._outcome(basis, basis.job(ranks), rate) for ranks in counts]
+            basis.refuse_unmeasured_links(max(self.simulate), ", or give --latency and --network")
+        return [self._outcome(basis, basis.job(ranks), rate) for ranks in self.simulate]
 
     def _outcome(self, basis: Basis, job: Job, rate: float | None) -> Outcome:
         simulation = Simulation(

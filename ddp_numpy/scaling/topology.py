@@ -87,10 +87,3 @@ class Dragonfly:
 
     def __str__(self) -> str:
         return f"a dragonfly of {self._groups:,} groups of {self._group} hosts"
-
-
-def topology(kind: str, ports: int, oversubscription: float, hosts: int) -> Topology:
-    """By its name. Raises InputError for more hosts than it can have."""
-    if kind == "switch":
-        return Switch()
-    return Dragonfly(ports, hosts) if kind == "dragonfly" else FatTree(ports, oversubscription)

@@ -5,7 +5,7 @@ import html
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ddp_numpy.scaling.report.figures import DARK, LIGHT, Picture
+from ddp_numpy.scaling.report.figures import DARK, LIGHT, Picture, rendered
 
 
 class Heading(NamedTuple):
@@ -84,7 +84,7 @@ def _html(block: Block) -> str:
             return f'<div class="table"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}</tbody></table></div>'
         case Picture():
             light, dark = (
-                "data:image/svg+xml;base64," + base64.b64encode(block.rendered(style, "svg")).decode()
+                "data:image/svg+xml;base64," + base64.b64encode(rendered(block, style, "svg")).decode()
                 for style in (LIGHT, DARK)
             )
             return (
@@ -121,6 +121,6 @@ def files(blocks: Sequence[Block]) -> Iterator[tuple[str, bytes]]:
     """Names and contents of a page's pictures: SVG for light and dark pages, and PNG for print."""
     for block in blocks:
         if isinstance(block, Picture):
-            yield f"{block.name}.svg", block.rendered(LIGHT, "svg")
-            yield f"{block.name}-dark.svg", block.rendered(DARK, "svg")
-            yield f"{block.name}.png", block.rendered(LIGHT, "png")
+            yield f"{block.name}.svg", rendered(block, LIGHT, "svg")
+            yield f"{block.name}-dark.svg", rendered(block, DARK, "svg")
+            yield f"{block.name}.png", rendered(block, LIGHT, "png")

@@ -1,5 +1,6 @@
 """The pictures of a report, for light and dark pages and for print. Nothing is told by colour alone."""
 
+import functools
 import io
 import math
 from collections.abc import Callable, Sequence
@@ -42,22 +43,24 @@ class Picture(NamedTuple):
     height: float
     """Inches."""
 
-    def rendered(self, style: Style, kind: str) -> bytes:
-        """As SVG or PNG, the same bytes each time."""
-        settings: Any = {
-            "font.size": 9, "axes.edgecolor": style.ink, "axes.labelcolor": style.ink, "text.color": style.ink,
-            "xtick.color": style.ink, "ytick.color": style.ink, "axes.facecolor": style.paper,
-            "figure.facecolor": style.paper, "grid.color": style.grid, "hatch.linewidth": 0.6,
-            "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "svg.hashsalt": self.name,
-            "svg.fonttype": "none", "font.family": "sans-serif",
-            "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
-        }  # fmt: skip
-        with matplotlib.rc_context(settings):
-            figure, file = Figure((_WIDTH, self.height), layout="constrained"), io.BytesIO()
-            self.draw(figure, style)
-            metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-            figure.savefig(file, format=kind, dpi=300, metadata=metadata)
-        return file.getvalue()
+
+@functools.cache  # a page and the files beside it show the same ones
+def rendered(picture: Picture, style: Style, kind: str) -> bytes:
+    """As SVG or PNG, the same bytes each time."""
+    settings: Any = {
+        "font.size": 9, "axes.edgecolor": style.ink, "axes.labelcolor": style.ink, "text.color": style.ink,
+        "xtick.color": style.ink, "ytick.color": style.ink, "axes.facecolor": style.paper,
+        "figure.facecolor": style.paper, "grid.color": style.grid, "hatch.linewidth": 0.6,
+        "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "svg.hashsalt": picture.name,
+        "svg.fonttype": "none", "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
+    }  # fmt: skip
+    with matplotlib.rc_context(settings):
+        figure, file = Figure((_WIDTH, picture.height), layout="constrained"), io.BytesIO()
+        picture.draw(figure, style)
+        metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+        figure.savefig(file, format=kind, dpi=300, metadata=metadata)
+    return file.getvalue()
 
 
 def pictures(found: Findings) -> list[Picture]:
