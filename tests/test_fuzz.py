@@ -145,7 +145,7 @@ def test_damaged_data(case: Callable[[Rng, Path], bool], tmp_path: Path, monkeyp
 _CELLS = st.integers().map(str) | st.floats().map(str) | st.text(max_size=5) | st.sampled_from(["0", "1", '"', ""])
 
 
-@settings(max_examples=int(25 * SECONDS), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=int(25 * SECONDS), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(_CELLS, min_size=1, max_size=4), max_size=6), st.sampled_from(["\n", "\r\n", "\r"]))
 def test_any_cells(tmp_path: Path, rows: list[list[str]], end: str) -> None:
     text = end.join(["label,a,b", "0,1,2", "1,2,1", *map(",".join, rows)])

@@ -127,7 +127,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=int(25 * SECONDS), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=int(25 * SECONDS), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_json_anywhere_in_a_description(tmp_path: Path, data: st.DataObject) -> None:
     description = model_description()
