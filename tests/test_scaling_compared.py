@@ -72,10 +72,10 @@ def test_efficiencies_are_kept_and_read(tmp_path: Path) -> None:
     ("text", "words"),
     [
         (None, "No such file"),
-        ("", "is no efficiency.json of this version"),
-        ("{", "is no efficiency.json of this version"),
-        (json.dumps({"format": "ddp_numpy efficiency 0", "points": []}), "is no efficiency.json of this version"),
-        (json.dumps({"format": "ddp_numpy efficiency 1", "points": [{}]}), "is no efficiency.json of this version"),
+        ("", "is damaged, or of another version"),
+        ("{", "is damaged, or of another version"),
+        (json.dumps({"format": "ddp_numpy efficiency 0", "points": []}), "is damaged, or of another version"),
+        (json.dumps({"format": "ddp_numpy efficiency 1", "points": [{}]}), "is damaged, or of another version"),
     ],
 )
 def test_what_can_t_be_compared_with(text: str | None, words: str, tmp_path: Path) -> None:

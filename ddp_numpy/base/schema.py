@@ -5,6 +5,7 @@ A schema is made of
     Whole(1), Real(0, 1)   a number in a range, which is finite and neither text nor true or false
     OneOf("a", "b")        one of these texts
     str, bool, None        text; true or false; null
+    object                 anything
     [S]                    a list of values of the schema S
     {"a": S, "b?": T}      an object with the member a, perhaps the member b, and no other
     {...: S}               an object with members of any name; beside other names: with more members of any name

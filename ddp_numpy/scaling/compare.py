@@ -7,7 +7,6 @@ typical ratio, the median over all pairs (Hodges and Lehmann 1963), is lower tha
 the later value is the higher one would hardly come about by chance (Wilcoxon 1945, with exact probabilities).
 """
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -17,31 +16,24 @@ from typing import NamedTuple
 
 from ddp_numpy.base import schema
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.base.files import atomic_write, open_regular
+from ddp_numpy.scaling.json_file import JsonFormat
 from ddp_numpy.scaling.plan import Mode, Point, Sweep
 from ddp_numpy.scaling.results import efficiencies
 from ddp_numpy.scaling.samples import Sample
 from ddp_numpy.scaling.statistics import percentile
 
 EFFICIENCY = "efficiency.json"
-_FORMAT = "ddp_numpy efficiency 1"
 _CHANCE = 0.05  # of crying wolf, at any of the points
-_LARGEST_BYTES = 2**24
+_POINT: schema.Schema = {
+    "mode": schema.OneOf("strong", "weak"),
+    "ranks": schema.Whole(1),
+    "batch_size": schema.Whole(1),
+    "efficiencies": [schema.Real(0, math.inf)],
+}
+_FORMAT = JsonFormat("ddp_numpy efficiency 1", {"points": [_POINT]}, "take one that this version wrote")
 
 Key = tuple[Mode, int, int]
 """Mode, ranks and global batch."""
-
-_SCHEMA: schema.Schema = {
-    "format": schema.OneOf(_FORMAT),
-    "points": [
-        {
-            "mode": schema.OneOf("strong", "weak"),
-            "ranks": schema.Whole(1),
-            "batch_size": schema.Whole(1),
-            "efficiencies": [schema.Real(0, math.inf)],
-        }
-    ],
-}
 
 
 class Change(NamedTuple):
@@ -82,26 +74,13 @@ def keep_efficiencies(folder: Path, found: Mapping[Key, Sequence[float]]) -> Non
         {"mode": mode, "ranks": ranks, "batch_size": batch_size, "efficiencies": list(values)}
         for (mode, ranks, batch_size), values in found.items()
     ]
-    try:
-        with atomic_write(folder / EFFICIENCY) as file:
-            file.write(json.dumps({"format": _FORMAT, "points": points}, indent=1).encode() + b"\n")
-    except OSError as error:
-        raise InputError(f"{folder / EFFICIENCY}: can't write: {error.strerror or error}") from error
+    _FORMAT.write(folder / EFFICIENCY, points=points)
 
 
 def read(path: Path) -> dict[Key, list[float]]:
     """What `keep_efficiencies` wrote. Raises InputError for a file that is damaged, or of another version."""
-    try:
-        with open_regular(path) as file:
-            values = schema.from_json(file.read(_LARGEST_BYTES).decode())
-        schema.check(values, _SCHEMA, "it")
-    except OSError as error:
-        raise InputError(f"--compare {path}: {error.strerror or error}") from error
-    except (ValueError, InputError) as error:
-        raise InputError(
-            f"--compare {path}: is no {EFFICIENCY} of this version: {error}; take one that this version wrote"
-        ) from None
-    return {(one["mode"], one["ranks"], one["batch_size"]): one["efficiencies"] for one in values["points"]}
+    points = _FORMAT.read(path)["points"]
+    return {(one["mode"], one["ranks"], one["batch_size"]): one["efficiencies"] for one in points}
 
 
 def changes(before: Mapping[Key, Sequence[float]], now: Mapping[Key, Sequence[float]], allowed: float) -> list[Change]:

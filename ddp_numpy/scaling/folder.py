@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ddp_numpy.base import schema
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.base.files import HIDDEN, atomic_write, open_regular
+from ddp_numpy.base.files import HIDDEN
 from ddp_numpy.base.lock import FolderLock
+from ddp_numpy.scaling.json_file import JsonFormat
 from ddp_numpy.scaling.samples import Sample, Samples
 
 PLAN = "sweep.json"
-_FORMAT = "ddp_numpy sweep 1"
-_LARGEST_BYTES = 2**20  # of a plan
+_FORMAT = JsonFormat(
+    "ddp_numpy sweep 1", {"seed": schema.Whole(), "plan": {...: object}}, "take a new folder for --out"
+)
 
 
 @contextlib.contextmanager
@@ -39,8 +42,7 @@ def opened(path: Path, plan: dict[str, Any]) -> Iterator[tuple[Samples, int]]:
             )
         else:
             seed = secrets.randbelow(2**32)
-            with atomic_write(path / PLAN) as file:
-                file.write(json.dumps({"format": _FORMAT, "seed": seed, "plan": plan}, indent=1).encode() + b"\n")
+            _FORMAT.write(path / PLAN, seed=seed, plan=plan)
         yield Samples(path), seed
     finally:
         lock.release()
@@ -50,29 +52,16 @@ def found_in(path: Path) -> tuple[list[Sample], dict[str, Any]]:
     """The samples of another sweep, and its plan. Raises InputError if it is none, or damaged."""
     if not (path / PLAN).exists():
         raise InputError(f"{path}: is no folder of a sweep")
-    return Samples(path).all, _read(path / PLAN)[0]
+    return Samples(path).all, _FORMAT.read(path / PLAN)["plan"]
 
 
 def _same_plan(path: Path, plan: dict[str, Any]) -> int:
     """The number that a folder with this plan keeps. Raises InputError if it has another."""
-    there, seed = _read(path)
+    found = _FORMAT.read(path)
+    there: dict[str, Any] = found["plan"]
     changed = [name for name in {**there, **plan} if there.get(name) != plan.get(name)]
     if changed:
         raise InputError(
             f"{path}: the sweep there was begun with another value of {min(changed)}; take a new folder for --out"
         )
-    return seed
-
-
-def _read(path: Path) -> tuple[dict[str, Any], int]:
-    """A folder's plan, and the number that it keeps."""
-    try:
-        with open_regular(path) as file:
-            found = json.loads(file.read(_LARGEST_BYTES))
-        if found["format"] != _FORMAT:
-            raise ValueError("another format")
-        return dict(found["plan"]), int(found["seed"])
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except (KeyError, TypeError, ValueError, RecursionError):
-        raise InputError(f"{path}: is damaged, or of another version; take a new folder for --out") from None
+    return int(found["seed"])

@@ -61,8 +61,8 @@ class Network(click.ParamType):  # type: ignore[type-arg]
         few = 3 if kind == "dragonfly" else 4
         if int(ports) < few or (kind == "dragonfly" and over) or (over and float(over) < 1):
             self.fail(
-                f"{value!r} is not switch, fat-tree:PORTS, fat-tree:PORTS:OVERSUBSCRIPTION or dragonfly:PORTS, with "
-                "4 ports or more",
+                f"{value!r} is not switch, fat-tree:PORTS, fat-tree:PORTS:OVERSUBSCRIPTION or dragonfly:PORTS, with 4 "
+                "ports or more, 3 of a dragonfly",
                 param,
                 context,
             )

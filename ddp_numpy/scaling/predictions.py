@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import json
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -11,18 +10,25 @@ from typing import Any, NamedTuple
 
 from ddp_numpy.base import schema
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.base.files import atomic_write, open_regular
 from ddp_numpy.scaling.basis import Basis
 from ddp_numpy.scaling.fit import LAWS
+from ddp_numpy.scaling.json_file import JsonFormat
 from ddp_numpy.scaling.plan import Mode, Point, Sweep
 from ddp_numpy.scaling.samples import Sample
 from ddp_numpy.scaling.statistics import median
 
 _FILES = "predictions-*.json"
-_FORMAT = "ddp_numpy predictions 1"
 _RESAMPLES = 200
 _MOST_HOSTS = 4096  # among which numbers of ranks are searched for
-_LARGEST_BYTES = 2**24
+_LINE: schema.Schema = {
+    "mode": schema.OneOf("strong", "weak"),
+    "ranks": schema.Whole(1),
+    "hosts": schema.Whole(1),
+    "batch_size": schema.Whole(1),
+    **{name: schema.Real(0, math.inf) for name in ("seconds", "low", "high", "efficiency", "further")},
+    "by_laws": {...: schema.Real(0, math.inf)},
+}
+_FORMAT = JsonFormat("ddp_numpy predictions 1", {"predictions": [_LINE]}, "move it away")
 
 
 class Asked(NamedTuple):
@@ -136,14 +142,9 @@ class Outlook:
 
 def keep(folder: Path, predictions: Sequence[Prediction]) -> Path:
     """Write them to a file of their own, whose name has a hash of it. Raises InputError if that can't be done."""
-    lines = {"format": _FORMAT, "predictions": [one._asdict() for one in predictions]}
-    data = json.dumps(lines, indent=1).encode() + b"\n"
-    path = folder / _name(data)
-    try:
-        with atomic_write(path) as file:
-            file.write(data)
-    except OSError as error:
-        raise InputError(f"{path}: can't write: {error.strerror or error}") from error
+    members = [one._asdict() for one in predictions]
+    path = folder / _name(members)
+    _FORMAT.write(path, predictions=members)
     return path
 
 
@@ -176,32 +177,13 @@ def compared(folder: Path, sweep: Sweep, samples: Sequence[Sample]) -> list[Comp
     return found
 
 
-_LINE: schema.Schema = {
-    "mode": schema.OneOf("strong", "weak"),
-    "ranks": schema.Whole(1),
-    "hosts": schema.Whole(1),
-    "batch_size": schema.Whole(1),
-    **{name: schema.Real(0, math.inf) for name in ("seconds", "low", "high", "efficiency", "further")},
-    "by_laws": {...: schema.Real(0, math.inf)},
-}
-
-
 def _read(path: Path) -> list[Prediction]:
-    try:
-        with open_regular(path) as file:
-            data = file.read(_LARGEST_BYTES)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    if path.name != _name(data):
+    members: list[dict[str, Any]] = _FORMAT.read(path)["predictions"]
+    if path.name != _name(members):
         raise InputError(f"{path}: was changed after it was written; move it away")
-    try:
-        values: dict[str, Any] = schema.from_json(data.decode())
-        schema.check(values, {"format": schema.OneOf(_FORMAT), "predictions": [_LINE]}, "it")
-    except (ValueError, InputError) as error:
-        raise InputError(f"{path}: is of another version: {error}; move it away") from None
-    return [Prediction(**one) for one in values["predictions"]]
+    return [Prediction(**one) for one in members]
 
 
-def _name(data: bytes) -> str:
-    """Of a file with this content: whoever changes it afterwards is found out."""
-    return _FILES.replace("*", hashlib.sha256(data).hexdigest()[:16])
+def _name(members: Sequence[dict[str, Any]]) -> str:
+    """Of a file with these predictions: whoever changes it afterwards is found out."""
+    return _FILES.replace("*", hashlib.sha256(_FORMAT.encoded(predictions=members)).hexdigest()[:16])
