@@ -1,16 +1,48 @@
-"""Where a layer's factors lie: X and dY of the rows that a node holds, in memory that its ranks share."""
+"""What the ranks of a node share: a layer's factors X and dY, of the rows that it holds, and what else has a name."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ddp_numpy.base.buffers import RowBuffer
+from ddp_numpy.base.memory import memory_for
+from ddp_numpy.comm import Communicator, Node, in_cache_lines
 from ddp_numpy.exchange.division import Round
 from ddp_numpy.nn import Array, Cut, Layer, Sequential, SoftmaxCrossEntropy
+from ddp_numpy.optim import Optimizer
 
 Shapes = dict[str, tuple[tuple[int, ...], Any]]
 """Of arrays, by name, their shape and dtype."""
+
+
+def node_memory(comm: Communicator, shared: Shapes, own: Shapes, what: str) -> tuple[Node, dict[str, Array]]:
+    """Arrays by name: those that all ranks of a node see, and those that each has for itself. Collective.
+
+    what: whose they are, for people, if there is not enough memory.
+    """
+    sizes = [math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in shared.values()]
+    with memory_for(what, sum(sizes)):
+        node = comm.node(sum(map(in_cache_lines, sizes)))
+        arrays = {name: node.array(*shared[name]) for name in shared}
+        return node, arrays | {name: np.zeros(*own[name]) for name in own}
+
+
+def state_shapes(state: Mapping[str, Array]) -> Shapes:
+    """The memory of this part of an optimizer's state."""
+    return {f"optimizer.{name}": (array.shape, array.dtype) for name, array in state.items()}
+
+
+def move_state(optimizer: Optimizer, memory: Mapping[str, Array], node: Node) -> None:
+    """Move what has a place among these arrays of an optimizer's state there, as rank 0 of the node has it."""
+    for name, array in optimizer.state.items():
+        place = memory.get(f"optimizer.{name}")
+        if place is not None:
+            if node.rank == 0:
+                np.copyto(place, array)
+            optimizer.state[name] = place
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,18 @@ from functools import partial
 import numpy as np
 
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.base.memory import memory_for
-from ddp_numpy.comm import Communicator, in_cache_lines
+from ddp_numpy.comm import Communicator
 from ddp_numpy.data import Reader
 from ddp_numpy.exchange.division import MOST_BLOCKS, Round, blocks, merged
-from ddp_numpy.exchange.factor_memory import FactorPiece, Shapes, cut_layers, factor_shapes
+from ddp_numpy.exchange.factor_memory import (
+    FactorPiece,
+    Shapes,
+    cut_layers,
+    factor_shapes,
+    move_state,
+    node_memory,
+    state_shapes,
+)
 from ddp_numpy.exchange.gathering import much_quicker, unlike_kernels
 from ddp_numpy.exchange.gradients import (
     FloatExchange,
@@ -116,12 +123,14 @@ class FactorExchange:
         # A rank that is alone updates all parameters itself, as each does in the textbook.
         self._update_whole = not optimizer.elementwise and not rows.alone
         state = {
-            f"optimizer.{name}": array
+            name: array
             for name, array in optimizer.state.items()
             if not rows.alone and (array.shape == model.params.shape or self._update_whole)
         }
         most_blocks, most_chunks = MOST_BLOCKS * len(cuts) + ranks, -(-rows.chunks // ranks)
-        wanted: Shapes = {
+        factors, first = factor_shapes(cuts, rows.held, model.dtype), f"X of {model.layers[0].number}"
+        own = {name: factors.pop(name) for name in list(factors) if rows.alone or (rows.read_anew and name == first)}
+        shared: Shapes = {
             "mailbox": (model.params.shape, model.dtype),
             "grads": (model.params.shape if self._update_whole else (0,), model.dtype),
             "riders": ((ranks, riders + 1), self.tally.dtype),
@@ -129,22 +138,12 @@ class FactorExchange:
             "unfit": ((most_blocks,), np.bool_),
             "norms": ((most_blocks + 1,), np.float64),
             "sums": ((ranks if rows.alone else 0, memory_for_sum(most_chunks), model.params.size), model.dtype),
-            **{name: (array.shape, array.dtype) for name, array in state.items()},
+            **state_shapes(state),
+            **factors,
         }
-        factors, first = factor_shapes(cuts, self._rows.held, model.dtype), f"X of {model.layers[0].number}"
-        private = {name for name in factors if self._rows.alone or (self._rows.read_anew and name == first)}
-        wanted |= {name: shape for name, shape in factors.items() if name not in private}
-        sizes = [math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in wanted.values()]
-        with memory_for(f"the factors of {self._rows.held:,} rows", sum(sizes)):
-            self._node = self._comm.node(sum(map(in_cache_lines, sizes)))
-            self._shared = {name: self._node.array(*wanted[name]) for name in wanted}
-            own = {name: np.zeros(*factors[name]) for name in private}
-        if self._node.rank == 0:
-            for name, array in state.items():
-                np.copyto(self._shared[name], array)
-        for name in optimizer.state:
-            optimizer.state[name] = self._shared.get(f"optimizer.{name}", optimizer.state[name])
-        self._cuts = cut_layers(cuts, self._shared | own, model, loss)
+        self._node, self._memory = node_memory(self._comm, shared, own, f"the factors of {rows.held:,} rows")
+        move_state(optimizer, self._memory, self._node)
+        self._cuts = cut_layers(cuts, self._memory, model, loss)
         # One more number travels along: how many ranks can't be sure that the gradient is finite.
         self._riders = np.zeros(riders + 1, self.tally.dtype)
         self.riders = self._riders[:-1]
@@ -195,7 +194,7 @@ class FactorExchange:
     def _divide(self, gathers: bool) -> None:
         """Give each rank of the node its blocks, and begin anew. gathers: each node makes the gradient of all rows."""
         node, model, self._gathers = self._node, self._model, gathers
-        self._plans = Plans(node, self._rows, gathers, self._cuts, self._trials, self._shared["riders"])
+        self._plans = Plans(node, self._rows, gathers, self._cuts, self._trials, self._memory["riders"])
         self._step = 0
         self._reader: Reader | None = None
         several = len(node.sizes) > 1 and not gathers
@@ -217,13 +216,13 @@ class FactorExchange:
         self._node_sums: dict[int, NodeSum] | None = {} if several else None
         self._gradient: SharedFactors | OwnChunks
         if self._rows.alone:  # as in the textbook, each rank gets all of the gradient, and updates everything
-            self._gradient = OwnChunks(of_ranks, node, self._trials, self._shared["sums"])
+            self._gradient = OwnChunks(of_ranks, node, self._trials, self._memory["sums"])
             runs = [[slice(0, model.params.size)] for _ in of_ranks]
         else:
             self._gradient = SharedFactors(of_ranks, node.rank, self._trials, self._rows.chunks, model.dtype)
             runs = [self._runs(own, rank) for rank, own in enumerate(of_ranks)]
         if self._update_whole:
-            self.grads, runs = self._shared["grads"], [[slice(0, model.params.size)], *([] for _ in runs[1:])]
+            self.grads, runs = self._memory["grads"], [[slice(0, model.params.size)], *([] for _ in runs[1:])]
         elif self._rest is not None:
             self.grads = np.zeros_like(model.params)
         else:
@@ -235,7 +234,7 @@ class FactorExchange:
             model.attach_grads(self.grads)
         self.runs = runs[node.rank]
         self._sees_all = self._rows.alone or self._comm.size == 1
-        self._mailbox = None if self._sees_all else Mailbox(node, self._shared["mailbox"], model.params, runs)
+        self._mailbox = None if self._sees_all else Mailbox(node, self._memory["mailbox"], model.params, runs)
 
     def _runs(self, own: Sequence[Block], rank: int) -> list[slice]:
         """What a rank of the node updates: its blocks, and its share of the parameters that are summed."""
@@ -294,7 +293,7 @@ class FactorExchange:
         # are small enough, the gradient is finite, and nobody needs to look at it, and to wait for what others find.
         self._riders[-1] = not sum(self._squares) < self._sure_below  # true, too, if it is not a number
         self._squares = 0.0, 0.0
-        self._shared["riders"][self._current.place] = self._riders
+        self._memory["riders"][self._current.place] = self._riders
         self._exchange(self._current)
         for to, part in self._copies:
             np.copyto(to, part)
@@ -313,7 +312,7 @@ class FactorExchange:
             plan.gathering.run()
             node.wait()
         self._add_chunks(plan.rounds[-1])
-        sums, all_riders = gradient.sum_of_ranks(plan.of_places), self._shared["riders"]
+        sums, all_riders = gradient.sum_of_ranks(plan.of_places), self._memory["riders"]
         if self._node_sums is None:
             np.add.reduce(all_riders, axis=0, out=self._riders)
             gradient.close(sums.total())
@@ -326,9 +325,9 @@ class FactorExchange:
         self._node_sums[plan.rows].run(sums.sums)
         gradient.close(gradient.own)
         if node.rank == 0:
-            self._shared["totals"][...] = self._riders
+            self._memory["totals"][...] = self._riders
         node.wait()
-        self._riders[...] = self._shared["totals"]
+        self._riders[...] = self._memory["totals"]
 
     def _add_chunks(self, held: Round) -> None:
         for chunk in held.chunks:
@@ -348,7 +347,7 @@ class FactorExchange:
             return beyond_the_grid("the loss") if self.reproducible else "the loss is not a finite number"
         if self._rest is not None and (found := self._rest.not_finite(loss)):
             return found
-        unfit = self._shared["unfit"]
+        unfit = self._memory["unfit"]
         if self._sees_all:
             if math.isfinite(np.dot(self.grads, self.grads)):
                 return None
@@ -364,7 +363,7 @@ class FactorExchange:
         return f"the gradient of {self._names[int(np.argmax(unfit))]} is not a finite number"
 
     def norm(self) -> float:
-        norms = self._shared["norms"]
+        norms = self._memory["norms"]
         for number, part in enumerate(self._gradient.own_parts, self._first_block):
             exact = part.astype(np.float64)
             norms[number] = np.dot(exact, exact)
@@ -381,7 +380,7 @@ class FactorExchange:
             self._mailbox.exchange()
 
     def broadcast_(self, x: Array) -> None:
-        if any(x is array for array in self._shared.values()):
+        if any(x is array for array in self._memory.values()):
             self._node.broadcast_(x)
         else:
             self._comm.broadcast_(x)
