@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,20 +118,35 @@ def main(context: click.Context, /, ranks: tuple[int, ...], mode: str, repeat: i
                 return Basis(sweep, mode, samples.all, counts, ranks_per_host, links, theirs)
 
             asked = Asked(predict, network, efficiency, within, settings.training.epochs)
-            outlooks = {each: Outlook(basis(each, predict), asked) for each in sweep.modes if predict}
-            predicted = [one.of(count) for one in outlooks.values() for count in predict]
-            kept = f"; predictions: {keep(folder, predicted).name}" if predicted else ""
-            more = {each: [outlook(own)] for each, own in outlooks.items()}
-            for each in sweep.modes if simulating.simulate else ():
-                found = simulating.outcomes(basis(each, simulating.simulate), network)
-                more.setdefault(each, []).append(simulation(simulating, found))
+            foretold, predictions = foretell(sweep.modes, basis, asked, simulating, folder)
     if not settings.output.quiet:
-        tell_results(sweep, folder, samples.all, target_loss, links, more)
-        click.echo(f"all samples: {folder / LINES} and {TABLE}{kept}")
+        tell_results(sweep, folder, samples.all, target_loss, links, foretold)
+        click.echo(f"all samples: {folder / LINES} and {TABLE}{predictions and f'; predictions: {predictions}'}")
     if before is not None:
         changed = changes(before, now, allowed_loss)
         click.echo("\n".join(("", *compared_with_before(changed, allowed_loss))))
         context.exit(1 if any(one.fell for one in changed) else 0)
+
+
+def foretell(
+    modes: Sequence[Mode],
+    basis: Callable[[Mode, tuple[int, ...]], Basis],
+    asked: Asked,
+    simulating: Simulating,
+    folder: Path,
+) -> tuple[dict[Mode, list[list[str]]], str]:
+    """Predict and simulate what is asked for: of each mode what is to be said, and the file of predictions, if any.
+
+    basis: of a mode and numbers of ranks.
+    """
+    outlooks = {mode: Outlook(basis(mode, asked.ranks), asked) for mode in modes if asked.ranks}
+    predicted = [one.of(ranks) for one in outlooks.values() for ranks in asked.ranks]
+    file = keep(folder, predicted).name if predicted else ""
+    said = {mode: [outlook(outlooks[mode])] if mode in outlooks else [] for mode in modes}
+    for mode in modes if simulating.simulate else ():
+        found = simulating.outcomes(basis(mode, simulating.simulate), asked.network)
+        said[mode].append(simulation(simulating, found))
+    return said, file
 
 
 def tell_results(
@@ -140,11 +155,11 @@ def tell_results(
     samples: Sequence[Sample],
     target_loss: float | None,
     links: float | None,
-    more: Mapping[Mode, Sequence[Sequence[str]]],
+    foretold: Mapping[Mode, Sequence[Sequence[str]]],
 ) -> None:
     """Print what the folder's samples say, of other numbers of ranks too, which were measured before.
 
-    links: bits a second of those between hosts. more: of each mode, what is said besides.
+    links: bits a second of those between hosts. foretold: see foretell.
     """
     all_ranks = {sample.point.ranks for sample in samples if sample.point.kind == "ranks"}
     sweep = dataclasses.replace(sweep, ranks=tuple(sorted(all_ranks)))
@@ -152,7 +167,7 @@ def tell_results(
         said: list[Sequence[str]] = [lines(sweep, mode, rows(sweep, mode, samples), target_loss)]
         if found := explained(sweep, mode, samples):
             said.append(explanation(found, Adviser(sweep, mode, samples, links)))
-        click.echo("\n".join(line for part in (*said, *more.get(mode, ())) for line in (*part, "")))
+        click.echo("\n".join(line for part in (*said, *foretold[mode]) for line in (*part, "")))
     if predicted := compared(folder, sweep, samples):
         click.echo("\n".join((*comparison(predicted), "")))
 
