@@ -18,7 +18,7 @@ _WIDTH = 6.3  # inches: that of a printed page's text
 _MOST_RANKS = 48  # in a picture
 # Of Okabe and Ito, which people tell apart whatever their colour vision; the first are also apart in grey.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999", "#f0e442", "#882255")
-_MARKERS, _HATCHES = "osD^vP*X", ("", "//", "||", "\\\\", "xx", "--", "/", "++", "..")
+_MARKERS, _HATCHES = "osD^vP*X", ("", "//", "||", "\\\\", "xx", "--", "/", "++", "\\")
 
 
 class Style(NamedTuple):
