@@ -78,7 +78,7 @@ class Model(Group):
     )  # fmt: skip
     input_dropout: float = option(0.0, Real(0, 0.99), "Share of numbers that dropout takes away from the input.")
     batch_norm: bool = option(
-        False, click.BOOL, "Batch normalization behind each dense layer and convolution but the last layer."
+        False, click.BOOL, "Batch normalization behind each convolution, or each hidden dense layer if there is none."
     )  # fmt: skip
     augment_shift: float = option(
         0.0, Real(0, 10_000), metavar="PIXELS", help="In training, move images by up to so many pixels along each axis."

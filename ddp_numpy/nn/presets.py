@@ -85,14 +85,16 @@ IMAGE_PRESETS: dict[str, Callable[[int, Shape, float], list[Layer]]] = {
 
 
 def normalized(layers: Sequence[Layer]) -> list[Layer]:
-    """The same layers, and batch normalization behind each dense layer and convolution but the last layer.
+    """The same layers, and batch normalization behind each convolution, or each hidden dense layer if there is none.
 
-    Raises InputError if they have it already.
+    Behind the dense layers of a network with convolutions it gains nothing (LOG: accuracies). Raises InputError if the
+    network has it already.
     """
     if any(isinstance(layer, BatchNorm | Residual) for layer in layers):
         raise InputError("--batch-norm: the network has batch normalization already; leave the option out")
     *hidden, last = layers
-    groups = ([layer, BatchNorm()] if isinstance(layer, Dense | Conv2D) else [layer] for layer in hidden)
+    kind = Conv2D if any(isinstance(layer, Conv2D) for layer in layers) else Dense
+    groups = ([layer, BatchNorm()] if isinstance(layer, kind) else [layer] for layer in hidden)
     return [*itertools.chain.from_iterable(groups), last]
 
 
