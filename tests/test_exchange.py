@@ -8,6 +8,7 @@ from tables import classified_rows
 
 from ddp_numpy import (
     SGD,
+    BatchNorm,
     Dataset,
     Dense,
     FactorExchange,
@@ -44,6 +45,23 @@ def summed(gradients: np.ndarray, order: list[int]) -> GridExchange:
         exchange.sum()
     assert exchange.riders.tolist() == [len(order), 7]
     return exchange
+
+
+@pytest.mark.parametrize(
+    ("make", "nbytes"),
+    [
+        (FloatExchange, 4 * (8 + 4 + 15 + 2)),
+        (GridExchange, 8 * (8 + 4 + 15 + 6 + 1 + 2)),  # one more for each array, one for all, and two riders
+        (FactorExchange, 4 * (8 + 15) + 8 * (4 + 2 + 1)),  # only the normalization's are summed as integers
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_how_many_bytes_are_summed(make: Callable[[], Exchange], nbytes: int) -> None:
+    model, optimizer = Sequential(Dense(2), BatchNorm(), ReLU(), Dense(5)), SGD()
+    model.build((3,))
+    loss = SoftmaxCrossEntropy(5, model.dtype)
+    exchange = make().prepare(SingleProcess(), model, loss, optimizer, batch_size=4, riders=2)
+    assert exchange.summed_bytes == nbytes
 
 
 def test_sums_have_no_order(rng: np.random.Generator) -> None:

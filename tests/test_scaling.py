@@ -17,9 +17,9 @@ from ddp_numpy.scaling.samples import LINES, TABLE, Sample
 from ddp_numpy.scaling.statistics import median, percentile
 from ddp_numpy.scaling.table import lines
 
-FACTS = {"hosts": ["a"], "time": "now", "rows": 640, "gradient_bytes": 400, "gathered_bytes": 0}
+FACTS = {"hosts": ["a"], "time": "now", "rows": 640, "summed_bytes": 400, "gathered_bytes": 0}
 SAMPLE = {
-    "version": 3, "repetition": 0, "ranks": 1, "batch_size": 64, "kind": "ranks", "step_seconds": [0.5], "parts": None,
+    "version": 4, "repetition": 0, "ranks": 1, "batch_size": 64, "kind": "ranks", "step_seconds": [0.5], "parts": None,
     "facts": {"ranks_on": [{"host": "a", "cpus": [0]}], **FACTS},
 }  # fmt: skip
 SWEEP = Sweep((1, 2, 4), ("strong", "weak"), 64, 3)
@@ -98,7 +98,7 @@ def test_samples_are_kept_and_go_on(tmp_path: Path) -> None:
         samples.add(first)
         with pytest.raises(InputError, match="b"), opened(folder, plan):
             pass
-    torn = (folder / LINES).read_bytes() + b'{"version": 3, "rep'
+    torn = (folder / LINES).read_bytes() + b'{"version": 4, "rep'
     (folder / LINES).write_bytes(torn)
     with opened(folder, plan) as (samples, again):
         assert again == seed

@@ -68,7 +68,7 @@ def sample(point: Point, seconds: float, hosts: int, parts: dict[str, Any], repe
         "hosts": [f"node{number}" for number in range(hosts)],
         "time": "now",
         "rows": 10_240,
-        "gradient_bytes": NBYTES,
+        "summed_bytes": 0 if gathers and hosts > 1 else NBYTES,
         "gathered_bytes": 100 * point.batch_size if gathers and hosts > 1 else 0,
         "sum_seconds": [
             {"bytes": size, "seconds": node + network(job, size, 2)} for size in (512, 32_768, 262_144, NBYTES)

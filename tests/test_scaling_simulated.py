@@ -154,7 +154,7 @@ def test_what_is_doubled_changes_a_step_the_right_way() -> None:
     by_bytes = seconds(latency=0, rate=1e6) - useful - node
     assert seconds(latency=0, rate=0.5e6) - useful - node == pytest.approx(2 * by_bytes, rel=1e-3)
     larger = with_noise()
-    larger.gradient_bytes *= 2
+    larger.summed_bytes *= 2
     of_larger = Simulation(larger, job, Switch(), latency=0, rate=1e6).run(1).seconds - useful - node
     assert of_larger == pytest.approx(2 * by_bytes, rel=1e-3)
     assert seconds(128, "ring", latency=1e-3, rate=1e15) / seconds(64, "ring", latency=1e-3, rate=1e15) > 1.9

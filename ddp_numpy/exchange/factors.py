@@ -200,6 +200,9 @@ class FactorExchange:
         several = len(node.sizes) > 1 and not gathers
         moved = [(cut.dY,) if cut.is_first else (cut.X, cut.dY) for cut in self._cuts if gathers]
         self.gathered_bytes = sum(factor.nbytes for own in moved for factor in own)
+        self.summed_bytes = sum(model.params[cut.place].nbytes for cut in self._cuts if not gathers)
+        if self._rest is not None:
+            self.summed_bytes += self._rest.summed_bytes
         # Ranks without a partner on each node can't add slices with those of other nodes.
         ranks = node.partners if several else node.size
         layers = [((cut.place.stop - cut.place.start) // cut.numbers, cut.numbers) for cut in self._cuts]

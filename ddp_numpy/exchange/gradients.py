@@ -39,6 +39,7 @@ class GradientExchange(abc.ABC):
     riders: Array
     runs: Sequence[slice]
     gathered_bytes = 0
+    summed_bytes: int
     found: str | None = None
     _pieces: dict[int, list[_Rows]]
     """By the number of a batch's rows; made when they are first asked for."""
@@ -128,6 +129,7 @@ class FloatExchange(GradientExchange):
         parameters = _size(self._attach(comm, model, layers, batch_size))
         self._vector = comm.summed_vector(parameters + riders, model.dtype)
         sums = self._vector.array
+        self.summed_bytes = sums.nbytes
         self.grads, self.riders = sums[:parameters], sums[parameters:]
         # A rank that has one piece per step lets the model write where it is summed.
         in_pieces = self._piece_rows is not None and -(-batch_size // comm.size) > self._piece_rows
@@ -182,6 +184,7 @@ class GridExchange(GradientExchange):
         self._slices = self._attach(comm, model, layers, batch_size)
         parameters = _size(self._slices)
         self._vector = comm.summed_vector(parameters + len(self._slices) + 1 + riders, np.int64)
+        self.summed_bytes = self._vector.array.nbytes
         # One behind the other: the gradients; for each parameter, how many shards had no place on the grid; how many
         # shards were added; the riders.
         whole, self._beyond, self._count, self.riders = np.split(

@@ -53,7 +53,9 @@ class Exchange(Protocol):
     riders: Array
     """Numbers (k,) that `sum` replaces by their sums over ranks; they are written before it, and read after it."""
     gathered_bytes: int
-    """Of factors of a whole batch that are gathered over nodes; 0 if gradients are summed."""
+    """Of factors of a whole batch that are gathered over nodes; 0 if none are."""
+    summed_bytes: int
+    """Of gradients that are summed over ranks or nodes; 0 if none are."""
     found: str | None
     """The name of the exchange that `prepare` found quicker by a trial, so that a resumed run takes it too."""
 

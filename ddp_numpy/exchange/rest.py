@@ -16,6 +16,7 @@ class Rest:
     def __init__(self, model: Sequential, layers: Sequence[Layer], exchange: GradientExchange) -> None:
         self._exchange, all_places = exchange, model.layer_slices()
         self._places = [all_places[layer] for layer in layers]
+        self.summed_bytes = exchange.summed_bytes
 
     def runs(self, rank: int, ranks: int) -> list[slice]:
         """What a rank, of so many on a node, updates of these layers' parameters."""

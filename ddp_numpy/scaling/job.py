@@ -72,9 +72,10 @@ def main(context: click.Context, /, settings: str, seconds: float, target_loss: 
             step_seconds, parts = steps.timed(round(seconds / a_step)), None
     facts = circumstances(comm, comm.hosts(), 0, 0) | {"kernel": platform.release(), "exchange": str(trainer.exchange)}
     facts["ranks_on"] = comm.gather({"host": platform.node(), "cpus": sorted(os.sched_getaffinity(0))})
-    nbytes = trainer.model.params.nbytes
-    facts |= {"rows": len(train), "gradient_bytes": nbytes, "gathered_bytes": trainer.exchange.gathered_bytes}
+    exchange = trainer.exchange
+    facts |= {"rows": len(train), "summed_bytes": exchange.summed_bytes, "gathered_bytes": exchange.gathered_bytes}
     if explain and comm.size > 1 and not beside:
+        nbytes = max(exchange.summed_bytes, trainer.model.params.nbytes)
         facts["sum_seconds"] = allreduce_times(comm, [*(size for size in SIZES if size < nbytes), nbytes], _SUM_REPEATS)
     if target_loss is not None and not beside:
         facts |= until_loss(make_trainer(made, train, comm), train, valid, target_loss, made.training.epochs)

@@ -12,8 +12,8 @@
   with fewer rows.
 - node: what calls cost among k ranks of a host, a + b log2 k + c (k - 1).
 - network: latency for each of the 2 log2 hosts rounds of a sum, and time for each of the 2 (hosts - 1) / hosts x bytes
-  that go through a link (Thakur et al. 2005, doi:10.1177/1094342005051521); half of both if factors are gathered. Both
-  are fitted to sums of several sizes near the one that is needed: see network.py. What the calls of training take
+  that go through a link (Thakur et al. 2005, doi:10.1177/1094342005051521); half of both for factors that are gathered.
+  Both are fitted to sums of several sizes near the one that is needed: see network.py. What the calls of training take
   beyond these sums is added as it was measured.
 
 No coefficient is negative.
@@ -101,7 +101,8 @@ class Model:
         self._seconds = [
             statistics.median(one.seconds for one in alone if one.point.batch_size == rows) for rows in self._rows
         ]
-        self.gradient_bytes = float(jobs[0].facts["gradient_bytes"])
+        # What goes between hosts, if some were measured on several.
+        self.summed_bytes = float(max(jobs, key=lambda own: own.job.hosts).facts["summed_bytes"])
         gathered = {own.facts["gathered_bytes"] / own.job.batch_size for own in jobs if own.job.hosts > 1}
         if len(gathered) > 1:
             raise InputError("the hosts exchanged factors in some launches only; choose an --exchange to predict from")
@@ -184,9 +185,9 @@ class Model:
         if on_one_host:
             calls = np.array([max(own.calls, 1e-9) for own in on_one_host])
             self._of_node = non_negative(np.array([_node_terms(own.job) for own in on_one_host]), calls)
-        sums = _sums(jobs, self.rate, self.gradient_bytes)
+        sums = _sums(jobs, self.rate)
         for samples, rate in others:
-            sums += _sums([_measured(one) for one in samples if _is_job(one)], rate, self.gradient_bytes)
+            sums += _sums([_measured(one) for one in samples if _is_job(one)], rate)
         self.network = Network(sums)
         if several:
             more = [own.calls - self.node(own.job) - self._between(own.job, self.rate) for own in several]
@@ -199,17 +200,19 @@ class Model:
     def _between(self, job: Job, rate: float | None) -> float:
         if job.hosts == 1:
             return 0.0
-        gathered = self.gathered_bytes(job)
-        ways, nbytes = (1, gathered) if gathered else (2, self.gradient_bytes)
-        return self.more_calls + self.network.seconds(ways * job.rounds, ways * job.through_a_link(nbytes), rate)
+        seconds = self.more_calls
+        for ways, nbytes in ((1, self.gathered_bytes(job)), (2, self.summed_bytes)):
+            if nbytes:
+                seconds += self.network.seconds(ways * job.rounds, ways * job.through_a_link(nbytes), rate)
+        return seconds
 
     def gathered_bytes(self, job: Job) -> float:
-        """What all hosts gather in a step; 0 if they sum gradients."""
+        """What all hosts gather in a step; 0 if they only sum gradients."""
         return self._bytes_a_row * job.batch_size
 
 
-def _sums(jobs: Sequence[_Measured], rate: float | None, needed: float) -> list[Sum]:
-    """What sums near the needed size took between hosts, without what ranks of a host take for it."""
+def _sums(jobs: Sequence[_Measured], rate: float | None) -> list[Sum]:
+    """What sums near the needed size, the largest, took between hosts, without what ranks of a host take for it."""
     within = {
         (own.job.ranks, size["bytes"]): size["seconds"]
         for own in jobs
@@ -225,7 +228,7 @@ def _sums(jobs: Sequence[_Measured], rate: float | None, needed: float) -> list[
         )
         for own in jobs
         for size in own.facts["sum_seconds"]
-        if own.job.hosts > 1 and size["bytes"] * _PIECE >= needed
+        if own.job.hosts > 1 and size["bytes"] * _PIECE >= own.facts["sum_seconds"][-1]["bytes"]
     ]
 
 

@@ -16,7 +16,7 @@ from ddp_numpy.scaling.plan import Kind, Point
 from ddp_numpy.scaling.statistics import percentile
 
 LINES, TABLE = "samples.jsonl", "samples.csv"
-_VERSION = 3
+_VERSION = 4
 _LARGEST_BYTES = 2**32
 _SECONDS = [schema.Real(-math.inf, math.inf)]
 _OF_RANKS = dict.fromkeys(("seconds", "computing", "update", "waiting", "moving"), _SECONDS)
@@ -48,7 +48,7 @@ _LINE: schema.Schema = {
         "ranks_on": [{"host": str, "cpus": [schema.Whole()]}],
         "time": str,
         "rows": schema.Whole(1),
-        "gradient_bytes": schema.Whole(),
+        "summed_bytes": schema.Whole(),
         "gathered_bytes": schema.Whole(),
         "sum_seconds?": [{"bytes": schema.Whole(1), "seconds": schema.Real(0, math.inf)}],
         ...: object,

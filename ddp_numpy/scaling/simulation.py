@@ -157,6 +157,6 @@ class Simulation:
             of_hosts += model.more_calls
             if gathered := model.gathered_bytes(job):
                 allgather(of_hosts, gathered, self.message)
-            else:
-                allreduce(of_hosts, model.gradient_bytes, self.message, self._algorithm)
+            if model.summed_bytes:
+                allreduce(of_hosts, model.summed_bytes, self.message, self._algorithm)
         ends[:] = np.repeat(of_hosts, job.on_a_host)[: job.ranks]
