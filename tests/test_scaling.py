@@ -135,14 +135,19 @@ def test_samples_are_kept_and_go_on(tmp_path: Path) -> None:
         (PLAN, "[]", "is damaged, or of another version"),
         (
             PLAN,
-            json.dumps({"format": "ddp_numpy sweep 1", "seed": 1, "plan": {"ranks": [1]}}),
+            json.dumps({"format": "ddp_numpy sweep 1", "seed": 1, "plan": {"ranks": [1], "training": {"lr": 2}}}),
             "another value of ranks",
+        ),
+        (
+            PLAN,
+            json.dumps({"format": "ddp_numpy sweep 1", "seed": 1, "plan": {"ranks": [1, 2], "training": {"lr": 1}}}),
+            "another value of lr",
         ),
         (PLAN, json.dumps({"format": "ddp_numpy sweep 2", "seed": 1, "plan": {}}), "of another version"),
     ],
 )
 def test_damaged_files_of_a_sweep(name: str, text: str, words: str, tmp_path: Path) -> None:
-    plan = {"ranks": [1, 2]}
+    plan: dict[str, Any] = {"ranks": [1, 2], "training": {"lr": 2}}
     with opened(tmp_path, plan):
         pass
     (tmp_path / name).write_text(text)

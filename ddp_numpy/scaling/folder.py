@@ -16,7 +16,9 @@ from ddp_numpy.scaling.samples import Sample, Samples
 
 PLAN = "sweep.json"
 _FORMAT = JsonFormat(
-    "ddp_numpy sweep 1", {"seed": schema.Whole(), "plan": {...: object}}, "take a new folder for --out"
+    "ddp_numpy sweep 1",
+    {"seed": schema.Whole(), "plan": {"training?": {...: object}, ...: object}},
+    "take a new folder for --out",
 )
 
 
@@ -58,10 +60,16 @@ def found_in(path: Path) -> tuple[list[Sample], dict[str, Any]]:
 def _same_plan(path: Path, plan: dict[str, Any]) -> int:
     """The number that a folder with this plan keeps. Raises InputError if it has another."""
     found = _FORMAT.read(path)
-    there: dict[str, Any] = found["plan"]
+    there, plan = _by_option(found["plan"]), _by_option(plan)
     changed = [name for name in {**there, **plan} if there.get(name) != plan.get(name)]
     if changed:
         raise InputError(
             f"{path}: the sweep there was begun with another value of {min(changed)}; take a new folder for --out"
         )
     return int(found["seed"])
+
+
+def _by_option(plan: dict[str, Any]) -> dict[str, Any]:
+    """The options of training among the others, so that each is named that is another."""
+    others = {name: value for name, value in plan.items() if name != "training"}
+    return {**plan.get("training", {}), **others}
