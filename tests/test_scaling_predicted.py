@@ -229,6 +229,14 @@ def test_what_would_help_and_how_much() -> None:
     assert Adviser(SWEEP, "strong", found[:3], RATE).of(8) == [], "too few samples"
 
 
+@pytest.mark.parametrize(("rows", "changes"), [(4095, ["with --batch-size 2048"]), (2047, [])])
+def test_no_larger_batch_is_advised_than_there_are_rows(rows: int, changes: list[str]) -> None:
+    found = list(samples(SWEEP))
+    for one in found:
+        one.facts["rows"] = rows
+    assert [one.change for one in Adviser(SWEEP, "strong", found, RATE).of(2)] == changes
+
+
 def test_predictions_are_kept_and_compared(tmp_path: Path) -> None:
     known = list(samples(SWEEP))
     found = Outlook(basis(known), ASKED)

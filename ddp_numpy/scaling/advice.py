@@ -8,7 +8,7 @@ from ddp_numpy.scaling.model import Job, Model
 from ddp_numpy.scaling.plan import Mode, Sweep
 from ddp_numpy.scaling.samples import Sample
 
-_LARGER, _FASTER = 4, 10
+_LARGER, _FASTER = (2, 4), 10
 
 
 class Advice(NamedTuple):
@@ -26,6 +26,7 @@ class Adviser:
         """links: bits a second of those between the hosts, if that is known."""
         self._sweep, self._mode, self._links = sweep, mode, links
         self._hosts = {one.point.ranks: len(one.facts["hosts"]) for one in samples}
+        self._rows = max((one.facts["rows"] for one in samples), default=0)
         self._model: Model | None = None
         try:
             self._model = Model(samples, links)
@@ -39,9 +40,11 @@ class Adviser:
         hosts, base = self._hosts[ranks], self._sweep.batch_size
         now, half = self._efficiency(ranks, hosts, base), ranks // 2
         found = []
-        if self._model.several_batches:
-            larger = self._efficiency(ranks, hosts, base * _LARGER)
-            found.append(Advice(f"with --batch-size {base * _LARGER}", larger / now))
+        most = self._rows // (ranks if self._mode == "weak" else 1)
+        larger = [base * times for times in _LARGER if base * times <= most]
+        if self._model.several_batches and larger:
+            times = self._efficiency(ranks, hosts, larger[-1]) / now
+            found.append(Advice(f"with --batch-size {larger[-1]}", times))
         if half > 1:
             found.append(Advice(f"with {half} ranks", self._efficiency(half, -(-hosts // 2), base) / now))
         if hosts > 1 and self._links is not None:
