@@ -29,8 +29,8 @@ PRESETS = {
     "mlp, elastic": f"--hidden 1024,1024 --dropout 0.1 {_ADAM} --lr 0.001 --label-smoothing 0.05 --batch-size 128 "
     f"--epochs 100 --augment-shift 1.5 {_AFFINE} --augment-elastic 0.7",
     "cnn, 1 epoch": f"--model cnn {_ADAM} --lr 0.004 --label-smoothing 0.05 --batch-size 64 --epochs 1",
-    "cnn, augmented": f"--model cnn --batch-norm --dropout 0.2 {_ADAM} --lr 0.004 --label-smoothing 0.05 --batch-size 64 "
-    f"--epochs 15 --augment-shift 1.5 {_AFFINE}",
+    "cnn, augmented": f"--model cnn --batch-norm --dropout 0.2 {_ADAM} --lr 0.004 --label-smoothing 0.05 "
+    f"--batch-size 64 --epochs 15 --augment-shift 1.5 {_AFFINE}",
     "tiny": f"--model tiny {_ADAM} --lr 0.01 --batch-size 64 --epochs 15 --augment-shift 1 --augment-rotation 5",
     "batch 64, Nesterov": f"{_LARGE} {_NESTEROV} --batch-size 64 --lr 0.1 --weight-decay 0.0001",
     "batch 4096, Nesterov": f"{_LARGE} {_NESTEROV} --batch-size 4096 --lr 1 --clip-norm 0.3 --weight-decay 0.0005",

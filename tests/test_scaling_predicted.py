@@ -102,8 +102,8 @@ def samples(sweep: Sweep, gathers: bool = False) -> Iterator[Sample]:
             yield sample(point, seconds * slower, hosts, parts, repetition, gathers)
 
 
-def basis(found: Sequence[Sample], sweep: Sweep = SWEEP) -> Basis:
-    return Basis(sweep, "strong", found, (16, 32), None, RATE, ())
+def basis(found: Sequence[Sample], sweep: Sweep = SWEEP, on_a_host: int | None = None) -> Basis:
+    return Basis(sweep, "strong", found, (16, 32), on_a_host, RATE, ())
 
 
 @pytest.mark.parametrize("gathers", [False, True])
@@ -241,6 +241,8 @@ def test_predictions_are_kept_and_compared(tmp_path: Path) -> None:
     known = list(samples(SWEEP))
     found = Outlook(basis(known), ASKED)
     path = keep(tmp_path, [found.of(16), found.of(32)])
+    elsewhere = Outlook(basis(known), ASKED._replace(network=10 * RATE)), Outlook(basis(known, on_a_host=4), ASKED)
+    keep(tmp_path, [one.of(16) for one in elsewhere])
     assert compared(tmp_path, SWEEP, known) == []
     later = Point(16, 1024)
     measured = [

@@ -25,10 +25,11 @@ _LINE: schema.Schema = {
     "ranks": schema.Whole(1),
     "hosts": schema.Whole(1),
     "batch_size": schema.Whole(1),
+    "network": (schema.Real(0, math.inf), None),
     **{name: schema.Real(0, math.inf) for name in ("seconds", "low", "high", "efficiency", "further")},
     "by_laws": {...: schema.Real(0, math.inf)},
 }
-_FORMAT = JsonFormat("ddp_numpy predictions 1", {"predictions": [_LINE]}, "move it away")
+_FORMAT = JsonFormat("ddp_numpy predictions 2", {"predictions": [_LINE]}, "move it away")
 
 
 class Asked(NamedTuple):
@@ -51,6 +52,8 @@ class Prediction(NamedTuple):
     ranks: int
     hosts: int
     batch_size: int
+    network: float | None
+    """Bits a second of the links, if they are others than were measured."""
     seconds: float
     low: float
     high: float
@@ -97,6 +100,7 @@ class Outlook:
             ranks,
             job.hosts,
             job.batch_size,
+            None if network == self._basis.links else network,
             seconds,
             min(low, seconds) / wider,
             max(high, seconds) * wider,
@@ -162,19 +166,26 @@ class Compared(NamedTuple):
 
 
 def compared(folder: Path, sweep: Sweep, samples: Sequence[Sample]) -> list[Compared]:
-    """All predictions in a folder whose points have been measured. Raises InputError for a file that was changed."""
+    """All predictions in a folder whose points have been measured, on as many hosts and the same links.
+
+    Raises InputError for a file that was changed.
+    """
     found = []
     for path in sorted(folder.glob(_FILES)):
         for one in _read(path):
-            point = Point(one.ranks, one.batch_size)
-            own = [sample for sample in samples if sample.point == point]
-            if not own or sweep.batch(one.mode, one.ranks) != one.batch_size:
+            own = [sample for sample in samples if _is_of(sample, one)]
+            if not own or one.network is not None or sweep.batch(one.mode, one.ranks) != one.batch_size:
                 continue
             seconds = median([sample.seconds for sample in own]).value
             laws = {name: by_law / seconds - 1 for name, by_law in one.by_laws.items()}
             held = one.low <= seconds <= one.high
             found.append(Compared(one, seconds, one.seconds / seconds - 1, held, laws))
     return found
+
+
+def _is_of(sample: Sample, one: Prediction) -> bool:
+    """Whether it was launched as the prediction has it."""
+    return sample.point == Point(one.ranks, one.batch_size) and len(sample.facts["hosts"]) == one.hosts
 
 
 def _read(path: Path) -> list[Prediction]:
