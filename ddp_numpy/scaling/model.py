@@ -27,9 +27,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ddp_numpy.base.errors import InputError
+from ddp_numpy.nn import Array
 from ddp_numpy.scaling.fit import non_negative
 from ddp_numpy.scaling.network import Network, Sum
-from ddp_numpy.scaling.parts import alike, useful
+from ddp_numpy.scaling.parts import useful
 from ddp_numpy.scaling.samples import Sample
 from ddp_numpy.scaling.variability import Variability
 
@@ -69,7 +70,7 @@ class _Measured(NamedTuple):
     """Seconds of a step outside collective calls: the mean over ranks."""
     calls: float
     """What a step takes beyond the useful time of its slowest rank."""
-    of_ranks: list[float]
+    of_ranks: Array
     """The useful seconds of each rank over the mean of those with as many rows."""
     noise: list[float]
     """Of a step: see parts.py."""
@@ -245,11 +246,10 @@ def _is_job(sample: Sample) -> bool:
 def _measured(sample: Sample) -> _Measured:
     parts = sample.parts
     assert parts is not None
-    outside, calls = useful(parts), statistics.mean(parts["seconds"]) - parts["slowest"]
-    of_ranks = [
-        own / statistics.mean(outside[other] for other in alike(parts, rank)) for rank, own in enumerate(outside)
-    ]
-    return _Measured(job_of(sample), statistics.mean(outside), calls, of_ranks, parts["noise"], sample.facts)
+    outside, calls = np.array(useful(parts)), float(np.mean(parts["seconds"])) - parts["slowest"]
+    _, kinds = np.unique(parts["rows"], return_inverse=True)
+    usual = np.bincount(kinds, outside) / np.bincount(kinds)
+    return _Measured(job_of(sample), float(outside.mean()), calls, outside / usual[kinds], parts["noise"], sample.facts)
 
 
 def _rows_of_others(job: Job) -> int:
