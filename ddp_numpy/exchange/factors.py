@@ -26,6 +26,7 @@ import numpy as np
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import Reader
+from ddp_numpy.exchange.bound import NormBound
 from ddp_numpy.exchange.division import MOST_BLOCKS, Round, blocks, merged
 from ddp_numpy.exchange.factor_memory import (
     FactorPiece,
@@ -147,7 +148,7 @@ class FactorExchange:
         # One more number travels along: how many ranks can't be sure that the gradient is finite.
         self._riders = np.zeros(riders + 1, self.tally.dtype)
         self.riders = self._riders[:-1]
-        self._squares, self._sure_below = (0.0, 0.0), float(np.finfo(model.dtype).max) / 1024 / ranks
+        self._bound = NormBound(model.dtype, ranks)
 
     def _sum_rest(self, layers: list[Layer], batch_size: int) -> Rest | None:
         """Have the gradients of layers that can't be cut summed; None if there are none."""
@@ -269,7 +270,8 @@ class FactorExchange:
         for writer, _ in piece.lends:  # another rank may have this memory in the next step
             writer.take_back()
         if not self._sees_all:
-            self._add_squares(piece)
+            assert self._reader is not None
+            self._bound.add(piece, self._reader.largest)
         if self._rest is not None:
             self._rest.add(piece)
         if piece.closes and self._sees_all:
@@ -280,22 +282,8 @@ class FactorExchange:
             self._add_chunks(piece.round)
             self._node.wait()
 
-    def _add_squares(self, piece: FactorPiece) -> None:
-        """Add up the squares of both factors; of the input rows, a bound."""
-        assert self._reader is not None
-        X, dY = self._squares
-        X += piece.features * self._reader.largest**2
-        for vector in piece.X_vectors:
-            X += float(np.dot(vector, vector))
-        for vector in piece.dY_vectors:
-            dY += float(np.dot(vector, vector))
-        self._squares = X, dY
-
     def sum(self) -> None:
-        # No sum of products is larger than both factors' norms, multiplied (Cauchy-Schwarz). So if all ranks' squares
-        # are small enough, the gradient is finite, and nobody needs to look at it, and to wait for what others find.
-        self._riders[-1] = not sum(self._squares) < self._sure_below  # true, too, if it is not a number
-        self._squares = 0.0, 0.0
+        self._riders[-1] = not self._bound.close()
         self._memory["riders"][self._current.place] = self._riders
         self._exchange(self._current)
         for to, part in self._copies:
