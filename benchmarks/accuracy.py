@@ -36,7 +36,8 @@ PRESETS = {
     "batch 4096, Nesterov": f"{_LARGE} {_NESTEROV} --batch-size 4096 --lr 1 --clip-norm 0.3 --weight-decay 0.0005",
     "batch 4096, LARS": f"{_LARGE} --optimizer lars --batch-size 4096 --lr 18 --weight-decay 0.0001",
     "batch 4096, LAMB": f"{_LARGE} --optimizer lamb --batch-size 4096 --lr 0.03 --weight-decay 0.3",
-    "batch 8192, Nesterov": f"{_LARGE} {_NESTEROV} --batch-size 8192 --lr 2 --clip-norm 0.3 --weight-decay 0.0005",
+    "batch 8192, Nesterov": f"{_LARGE} --optimizer sgd --momentum 0.95 --nesterov --batch-size 8192 --lr 1.5 "
+    "--clip-norm 0.3 --weight-decay 0.0005",
     "batch 8192, LARS": f"{_LARGE} --optimizer lars --batch-size 8192 --lr 18 --weight-decay 0.0001",
     "batch 8192, LAMB": f"{_LARGE} --optimizer lamb --batch-size 8192 --lr 0.03 --weight-decay 0.3",
 }
