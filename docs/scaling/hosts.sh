@@ -2,8 +2,9 @@
 # Four hosts on one machine, and a sweep over them: hosts.sh RATE OPTION…, as hosts.sh 1gbit --ranks 1,2 --out sweep.
 #
 # Each host is a network namespace with a name, shared memory and a link of its own, which is limited to RATE both ways.
-# All share one core, of which each may have a fifth, so that no host is slower because others are busy. Needs root, ip
-# and tc, and the cpu controller of cgroups, version 1.
+# All share one core, of which each may have a fifth, so that no host is slower because others are busy; the rest of its
+# time is filled up, as a virtual core that rests is slow to come back. Needs root, ip and tc, and the cpu controller of
+# cgroups, version 1.
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 rate=$1
@@ -14,7 +15,9 @@ clear() {
     rmdir /sys/fs/cgroup/cpu/ddptest_* 2>/dev/null || true
 }
 clear
-trap clear EXIT
+taskset -c 0 chrt --idle 0 sh -c 'while :; do :; done' &
+filler=$!
+trap 'kill $filler; clear' EXIT
 cluster up
 number=0
 for host in host1 host2 host3 host4; do
