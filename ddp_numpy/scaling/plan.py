@@ -26,11 +26,15 @@ class Point:
         """The rows of a step of one process if it trains for itself, else the global batch."""
         return -(-self.batch_size // self.ranks) if self.kind == "beside" else self.batch_size
 
-    def __str__(self) -> str:
+    @property
+    def who(self) -> str:
+        """What trains, for people."""
         if self.kind == "beside":
-            return f"{self.ranks} processes, each for itself, batches of {self.process_batch_size}"
-        who = "one process" if self.kind == "alone" else f"{self.ranks} rank{'s' * (self.ranks > 1)}"
-        return f"{who}, batches of {self.batch_size}"
+            return f"{self.ranks} processes, each for itself"
+        return "one process" if self.kind == "alone" else f"{self.ranks} rank{'s' * (self.ranks > 1)}"
+
+    def __str__(self) -> str:
+        return f"{self.who}, batches of {self.process_batch_size}"
 
 
 @dataclass(frozen=True)

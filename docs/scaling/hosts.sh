@@ -2,9 +2,8 @@
 # Four hosts on one machine, and a sweep over them: hosts.sh RATE OPTION…, as hosts.sh 1gbit --ranks 1,2 --out sweep.
 #
 # Each host is a network namespace with a name, shared memory and a link of its own, which is limited to RATE both ways.
-# All share one core, of which each may have a fifth, so that no host is slower because others are busy; the rest of its
-# time is filled up, as a virtual core that rests is slow to come back. Needs root, ip and tc, and the cpu controller of
-# cgroups, version 1.
+# All share one core, and each has a fifth of its time at most, whatever the others do. The rest is filled up, as a virtual
+# core that rests is slow to come back. Needs root, ip and tc, and the cpu controller of cgroups, version 1.
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 rate=$1

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
-from ddp_numpy.scaling.plan import Point
 from ddp_numpy.scaling.predictions import Compared
 from ddp_numpy.scaling.report.findings import Findings, OfMode, OfRank, OfSum
 
@@ -107,14 +106,10 @@ def _scaling(of_modes: Sequence[OfMode]) -> Picture:
         left.legend()
 
     alt = "; ".join(
-        f"{own.mode}: " + ", ".join(f"{_who(row.point)} {row.efficiency.value:.1%}" for row in own.rows)
+        f"{own.mode}: " + ", ".join(f"{row.point.who} {row.efficiency.value:.1%}" for row in own.rows)
         for own in of_modes
     )
     return Picture("scaling", "Speedup and efficiency, with the intervals of medians", f"Efficiency: {alt}", draw, 2.7)
-
-
-def _who(point: Point) -> str:
-    return "alone" if point.kind == "alone" else f"{point.ranks} rank{'s' * (point.ranks > 1)}"
 
 
 def losses(factors: dict[str, float]) -> dict[str, float]:
