@@ -28,6 +28,8 @@ for host in host1 host2 host3 host4; do
     mkdir -p "/sys/fs/cgroup/cpu/ddptest_$host"
     echo 5000 >"/sys/fs/cgroup/cpu/ddptest_$host/cpu.cfs_period_us"
     echo 1000 >"/sys/fs/cgroup/cpu/ddptest_$host/cpu.cfs_quota_us"
+    # What a host couldn't use as another had the core is kept for its next period; else more hosts have less each.
+    echo 1000 >"/sys/fs/cgroup/cpu/ddptest_$host/cpu.cfs_burst_us"
 done
 python -m launch scaling --hosts host1:1,host2:1,host3:1,host4:1 --links "$rate" \
     --mpi-args "-launcher ssh -launcher-exec $here/host.sh -iface ddptest0" "$@"
