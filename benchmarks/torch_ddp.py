@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ddp_numpy import SingleProcess, load_data
+from ddp_numpy.base.scale import Scaler
 from ddp_numpy.data import share
 from ddp_numpy.scaling.job import whole_batches
 
@@ -36,7 +37,9 @@ def main(data: str, network: str, channels_last: bool, batch_size: int, seconds:
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     train, _ = load_data(data, SingleProcess())
     # Scaled before training, as users of PyTorch do. This is the fastest way for PyTorch.
-    X = torch.from_numpy(train.features.astype(np.float32) / train.divisor)
+    scaled = np.empty(train.features.shape, np.float32)
+    Scaler(train.scale, train.features.dtype, scaled.dtype)(train.features, scaled)
+    X = torch.from_numpy(scaled)
     y = torch.from_numpy(train.labels)
     model: Any = nn.Sequential(*layers(network, X.shape[1], train.classes))
     if network != "mlp":

@@ -15,6 +15,7 @@ from ddp_numpy.base.threads import default_to_one_thread
 default_to_one_thread()  # before anything below loads NumPy
 
 from ddp_numpy.base.errors import DivergedError, InputError, Interrupted, JobError, ReplicaError
+from ddp_numpy.base.scale import Scale
 from ddp_numpy.comm import Communicator, SingleProcess, world
 from ddp_numpy.data import Dataset, load_data
 from ddp_numpy.exchange import FactorExchange, FloatExchange, GridExchange
@@ -93,6 +94,7 @@ __all__ = [
     "ReplicaError",
     "Reshape",
     "Residual",
+    "Scale",
     "Sequential",
     "SiLU",
     "Sigmoid",

@@ -1,5 +1,6 @@
 """From settings to the objects that they describe."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,17 @@ from ddp_numpy.base.errors import InputError
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import Dataset, load_data
 from ddp_numpy.exchange import choose_exchange
-from ddp_numpy.nn import Augment, Dropout, Flatten, Layer, Reshape, Sequential
+from ddp_numpy.nn import (
+    Augment,
+    Dropout,
+    Flatten,
+    Huber,
+    Layer,
+    MeanSquaredError,
+    Reshape,
+    Sequential,
+    SoftmaxCrossEntropy,
+)
 from ddp_numpy.nn.presets import IMAGE_PRESETS, image_shape, mlp, normalized
 from ddp_numpy.optim import LAMB, LARS, SGD, Adam, AdamW, Group, Optimizer, RMSprop, is_no_weight
 from ddp_numpy.optim.schedules import (
@@ -26,7 +37,7 @@ from ddp_numpy.settings import AUGMENTATION, HYPERPARAMETERS, IN_LAYERS, Model, 
 from ddp_numpy.training.average import MovingAverage
 from ddp_numpy.training.patience import EarlyStopping, ReduceOnPlateau
 from ddp_numpy.training.replicas import ReplicaCheck
-from ddp_numpy.training.trainer import Trainer
+from ddp_numpy.training.trainer import LossKind, Trainer
 
 _OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "lars": LARS, "lamb": LAMB,
@@ -45,13 +56,23 @@ _SCHEDULES: dict[str, tuple[str, ...]] = {
 
 def read_data(settings: Settings, comm: Communicator) -> tuple[Dataset, Dataset]:
     """The rows that the settings name, to train and to validate. Collective. Raises InputError."""
+    scale = settings.data.scale
+    if (divisor := settings.data.divisor) is not None:
+        with comm.together():
+            if scale not in ("auto", "divide", named := f"divide:{divisor!r}"):
+                raise InputError(f"--divisor {divisor:g} is another name of --scale divide:{divisor:g}; leave one out")
+        scale = named
     return load_data(
         settings.data.source,
         comm,
         label_column=settings.data.label_column,
+        drop=settings.data.drop,
+        header=not settings.data.no_header,
+        encoding=settings.data.encoding,
+        task=settings.data.task,
         valid_fraction=settings.data.valid_fraction,
         seed=settings.training.seed,
-        divisor=settings.data.divisor,
+        scale=scale,
     )
 
 
@@ -73,7 +94,7 @@ def make_trainer(settings: Settings, train_data: Dataset, comm: Communicator) ->
         seed=training.seed,
         schedule=schedule,
         clip_norm=training.clip_norm,
-        label_smoothing=training.label_smoothing,
+        loss=make_loss(training, train_data, comm),
         exchange=choose_exchange(
             training.exchange,
             comm,
@@ -89,6 +110,24 @@ def make_trainer(settings: Settings, train_data: Dataset, comm: Communicator) ->
     )
     trainer.prepare(train_data)
     return trainer
+
+
+def make_loss(training: Training, data: Dataset, comm: Communicator) -> LossKind:
+    """What --loss and the options beside it say. Collective. Raises InputError for one that the data don't have."""
+    name = training.loss or ("cross-entropy" if data.target is None else "mse")
+    with comm.together():
+        if (name == "cross-entropy") != (data.target is None):
+            what = "classes" if data.target is None else "numbers to predict"
+            raise InputError(f"--loss {name}: the labels are {what}; leave it out, or choose another --task")
+        if training.label_smoothing and name != "cross-entropy":
+            raise InputError("--label-smoothing: there are no classes; leave it out")
+        if training.huber_delta is not None and name != "huber":
+            raise InputError("--huber-delta: needs --loss huber")
+    if name == "mse":
+        return MeanSquaredError
+    if name == "huber":
+        return functools.partial(Huber, delta=training.huber_delta or 1.0)
+    return functools.partial(SoftmaxCrossEntropy, smoothing=training.label_smoothing)
 
 
 def make_layers(model: Model, data: Dataset, comm: Communicator) -> list[Layer]:
@@ -113,13 +152,13 @@ def _named(model: Model, data: Dataset) -> list[Layer]:
     augment = [_augment(model)] if _changed(model, AUGMENTATION) else []
     to_image: list[Layer] = []
     if model.model == "mlp":
-        layers = mlp(data.classes, model.hidden, model.dropout)
+        layers = mlp(data.outputs, model.hidden, model.dropout)
         if augment:
             image = image_shape(data.features.shape[1], "leave the options of augmentation out")
             to_image, layers = [Reshape(image)], [Flatten(), *layers]
     else:
         make = IMAGE_PRESETS[model.model]
-        first, *layers = make(data.classes, image_shape(data.features.shape[1]), model.dropout)
+        first, *layers = make(data.outputs, image_shape(data.features.shape[1]), model.dropout)
         to_image = [first]
     if model.batch_norm:
         layers = normalized(layers)
@@ -153,7 +192,7 @@ def _built_by(code: str, path: Path, data: Dataset) -> list[Layer]:
     build = names.get("build")
     if not callable(build):
         raise InputError(f"--model-file {path}: has no function build(input_shape, classes)")
-    layers = build(data.features.shape[1:], data.classes)
+    layers = build(data.features.shape[1:], data.outputs)
     if not isinstance(layers, list | tuple) or not all(isinstance(layer, Layer) for layer in layers):
         raise InputError(f"--model-file {path}: build must return a list of layers, not {type(layers).__name__}")
     return list(layers)

@@ -18,6 +18,7 @@ from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.options import (
     Change,
     CountOrAll,
+    Encoding,
     Group,
     NewPath,
     Option,
@@ -25,6 +26,7 @@ from ddp_numpy.base.options import (
     Text,
     Whole,
     Widths,
+    WordOrDivisor,
     as_text,
     count,
     option,
@@ -41,19 +43,38 @@ class Data(Group):
 
     source: str = option(
         "digits", Text(), name="data", metavar="SOURCE", change=Change.RUN,
-        help="digits (bundled), mnist (downloaded once), a .csv, .csv.gz or .npz file, or a folder of IDX files.",
+        help="digits (bundled), mnist (downloaded once), a .csv, .tsv, .txt or .npz file, or a folder of IDX files.",
     )  # fmt: skip
     label_column: str | None = option(
-        None, Text(), "Of a CSV file; else the one named label, else the first.", metavar="NAME",
-        change=Change.RUN,
+        None, Text(), metavar="NAME", change=Change.RUN,
+        help="Of a CSV file; else the one called label, target or class, else the first if it looks like classes.",
+    )  # fmt: skip
+    drop: tuple[str, ...] = option(
+        (), Text(), "Columns to leave out; may be given several times.", metavar="NAME", change=Change.RUN,
+        repeatable=True,
+    )  # fmt: skip
+    no_header: bool = option(
+        False, click.BOOL, "The first line is a row; columns are called 1, 2, 3 …", change=Change.RUN
+    )  # fmt: skip
+    encoding: str = option(
+        "utf-8", Encoding(), "Of a table of text; latin-1 is that of many older programs.", change=Change.RUN
+    )  # fmt: skip
+    task: Literal["classify", "regress"] | None = option(
+        None, click.Choice(["classify", "regress"]), change=Change.RUN,
+        shown_default="classify, unless the label looks like a measurement",
+        help="Whether the label is a class, or a number to predict.",
     )  # fmt: skip
     valid_fraction: float = option(
         0.2, Real(0, 1, min_open=True, max_open=True), change=Change.RUN,
         help="Share of the rows held out for validation where the data has no split of its own.",
     )  # fmt: skip
+    scale: str = option(
+        "auto", WordOrDivisor("auto", "none", "standard", "minmax", "robust", "divide"), metavar="auto|divide:K|…",
+        change=Change.RUN, absent="divide",
+        help="How features are scaled; auto: images of 8 bits divided by 255, all else standardized by training rows.",
+    )  # fmt: skip
     divisor: float | None = option(
-        None, positive(), "What features are divided by; else 255 if all are whole numbers 0..255, else 1.",
-        change=Change.RUN,
+        None, positive(), "Another name of --scale divide:K.", metavar="K", change=Change.RUN
     )  # fmt: skip
 
 
@@ -198,6 +219,14 @@ class Training(Group):
     )
     clip_norm: float | None = option(
         None, positive(), "Scale larger gradients down to this Euclidean norm.", change=Change.OVERRIDE
+    )  # fmt: skip
+    loss: Literal["cross-entropy", "mse", "huber"] | None = option(
+        None, click.Choice(["cross-entropy", "mse", "huber"]), "What training makes small.",
+        shown_default="cross-entropy of classes, mse of numbers",
+    )  # fmt: skip
+    huber_delta: float | None = option(
+        None, positive(), "Of huber: from which error on, in standard deviations of the label, it is a straight line.",
+        shown_default="1",
     )  # fmt: skip
     label_smoothing: float = option(
         0.0, Real(0, 1, max_open=True), "Share of the right answer that is spread over all classes in the loss."

@@ -17,6 +17,7 @@ from ddp_numpy.runs.report import Report
 from ddp_numpy.runs.resume import Start, find_start, identity
 from ddp_numpy.runs.snapshot import Snapshot
 from ddp_numpy.settings import Settings
+from ddp_numpy.training.doubts import Doubts
 from ddp_numpy.training.signals import stopped_by_signals
 from ddp_numpy.training.trainer import Trainer
 
@@ -78,8 +79,10 @@ def train(settings: Settings, given: set[str], comm: Communicator) -> None:
                 with comm.unhurried():
                     record.after_step(trainer)
 
+            doubts = Doubts(valid_data.largest_share)
             for epoch in trainer.fit(train_data, valid_data, settings.training.epochs, after_step):
                 report.epoch(epoch)
+                report.doubts(doubts.see(epoch))
                 record.after_epoch(trainer, epoch)
         if trainer.ended_early:
             report.line(f"ended after epoch {trainer.epoch}: {trainer.early_stopping}")
@@ -127,11 +130,13 @@ def show_header(
         "BLAS": describe_blas(),
         "data": f"{settings.data.source}: {len(train_data):,} rows to train, {len(valid_data):,} to validate, "
         f"{train_data}",
-        "model": f"{model} softmax: {model.params.size:,} parameters, {model.dtype}",
+        "model": f"{model}{'' if train_data.target else ' softmax'}: {model.params.size:,} parameters, {model.dtype}",
         "training": f"{settings.training.epochs} epochs of {trainer.epoch_steps:,} steps, {trainer}",
         "exchange": str(trainer.exchange),
         "output": str(record),
     }
+    if train_data.notes:
+        fields["columns"] = "; ".join(train_data.notes)
     training = settings.training
     if training.lr_scaling != "none":
         fields["scaling"] = (
@@ -141,7 +146,8 @@ def show_header(
     if start.path:
         fields["resumed"] = f"after epoch {trainer.epoch}, step {trainer.step}, from {start.path}"
     report.fields(f"ddp_numpy {ddp_numpy.__version__}", fields)
-    report.table_header()
+    report.doubts(train_data.doubts)
+    report.table_header(train_data.target is not None)
 
 
 if __name__ == "__main__":

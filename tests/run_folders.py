@@ -18,7 +18,8 @@ def opened(folder: Path, complaints: list[str], start: Start | None = None) -> R
 
 
 def epoch(number: int, loss: float = 0.5, accuracy: float = 0.9) -> Epoch:
-    return Epoch(number, loss, 0.9, loss, accuracy, 0.01, 1e5, 0.1)
+    losses, accuracies = {"train_loss": loss, "valid_loss": loss}, {"train_accuracy": 0.9, "valid_accuracy": accuracy}
+    return Epoch(number=number, **losses, **accuracies, lr=0.01, images_per_second=1e5, seconds=0.1)
 
 
 def model() -> Sequential:

@@ -7,10 +7,11 @@ import pytest
 from tables import classified_rows
 
 from ddp_numpy import SGD, Dataset, Dense, InputError, MovingAverage, ReLU, Sequential, SingleProcess, Trainer
+from ddp_numpy.base.scale import Scale
 from ddp_numpy.runs.model_file import load_model
 from ddp_numpy.runs.snapshot import Snapshot, write_snapshot
 
-DATA = Dataset(*classified_rows(90), classes=4, divisor=255.0)
+DATA = Dataset(*classified_rows(90), classes=4, scale=Scale(255.0))
 
 
 def trainer(average: MovingAverage | None) -> Trainer:

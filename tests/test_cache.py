@@ -10,6 +10,7 @@ from tables import classified_rows, write_csv
 
 from ddp_numpy import InputError, SingleProcess, load_data
 from ddp_numpy.data import csv as csv_module
+from ddp_numpy.data.table import Table, TableOptions
 
 COMM = SingleProcess()
 
@@ -17,9 +18,9 @@ COMM = SingleProcess()
 def count_parses(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     parsed: list[Path] = []
 
-    def counting(path: Path, label_column: str | None) -> tuple[np.ndarray, np.ndarray]:
+    def counting(path: Path, options: TableOptions) -> Table:
         parsed.append(path)
-        return csv_module.read_csv(path, label_column)
+        return csv_module.read_csv(path, options)
 
     monkeypatch.setattr("ddp_numpy.data.load.read_csv", counting)
     return parsed
@@ -36,7 +37,7 @@ def test_a_csv_is_parsed_once(scale: float, tmp_path: Path, monkeypatch: pytest.
         assert a.features.dtype == b.features.dtype == (np.uint8 if scale == 1 else np.float32)
         np.testing.assert_array_equal(a.features, b.features)
         np.testing.assert_array_equal(a.labels, b.labels)
-        assert (a.classes, a.divisor) == (b.classes, b.divisor) == (4, 255.0 if scale == 1 else 1.0)
+        assert (a.classes, a.sha256()) == (4, b.sha256())
 
 
 def test_a_changed_csv_is_parsed_anew_and_its_cache_replaced(
@@ -143,9 +144,9 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_again(
     expected, _ = load_data(str(new), COMM)
     replacements = 1
 
-    def read(path: Path, label_column: str | None) -> tuple[np.ndarray, np.ndarray]:
+    def read(path: Path, options: TableOptions) -> Table:
         nonlocal replacements
-        table = csv_module.read_csv(path, label_column)
+        table = csv_module.read_csv(path, options)
         if replacements:
             replacements -= 1
             os.replace(write_csv(tmp_path / "copy.csv", 255 - X, y), path)

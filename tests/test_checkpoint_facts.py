@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddp_numpy import SGD, Dataset, Dense, InputError, ReLU, Sequential, SingleProcess, Trainer
+from ddp_numpy import SGD, Dataset, Dense, InputError, ReLU, Scale, Sequential, SingleProcess, Trainer
 from ddp_numpy.runs.resume import Start, identity
 from ddp_numpy.runs.snapshot import Snapshot, read_snapshot, write_snapshot
 from ddp_numpy.settings import Settings, Training
 
-DATA = Dataset(np.arange(120, dtype=np.uint8).reshape(20, 6), np.arange(20) % 3, 3, 255.0)
+DATA = Dataset(np.arange(120, dtype=np.uint8).reshape(20, 6), np.arange(20) % 3, 3, Scale(255.0))
 SETTINGS = Settings.of({"batch-size": 8, "hidden": "4", "momentum": 0.9, "epochs": 3})
 
 

@@ -22,6 +22,7 @@ from ddp_numpy import (
     SoftmaxCrossEntropy,
     Trainer,
 )
+from ddp_numpy.base.scale import Scale
 from ddp_numpy.exchange import Exchange
 from ddp_numpy.exchange.tally import GridTally
 
@@ -128,7 +129,7 @@ def test_losses_add_up_and_one_without_a_place_makes_no_wrong_sum() -> None:
     ],
 )
 def test_a_batch_in_parts_gives_the_same(make: Callable[..., Exchange], parts: int) -> None:
-    data = Dataset(*classified_rows(250), classes=4, divisor=255.0)
+    data = Dataset(*classified_rows(250), classes=4, scale=Scale(255.0))
 
     def train(exchange: Exchange) -> np.ndarray:
         model = Sequential(Dense(9), ReLU(), Dense(4), dtype=np.float64)
@@ -148,7 +149,7 @@ def test_what_joins_all_rows_can_not_take_parts() -> None:
     class Joining(Layer):
         joins_rows = True
 
-    data = Dataset(*classified_rows(50), classes=4, divisor=255.0)
+    data = Dataset(*classified_rows(50), classes=4, scale=Scale(255.0))
     exchange = FloatExchange(parts=2)
     trainer = Trainer(Sequential(Dense(9), Joining(), Dense(4)), SGD(), SingleProcess(), exchange=exchange)
     with pytest.raises(InputError, match=r"layer 2 \(Joining\) needs all rows of a batch at once.*leave --accumulate"):

@@ -23,6 +23,7 @@ from ddp_numpy import (
     SoftmaxCrossEntropy,
     Trainer,
 )
+from ddp_numpy.base.scale import Scale
 from ddp_numpy.exchange import choose_exchange
 from ddp_numpy.exchange.gathering import much_quicker
 from ddp_numpy.exchange.trials import Trials
@@ -64,7 +65,7 @@ class Elsewhere(Layer):
 
 def dataset(rows: int, scale: float = 1.0) -> Dataset:
     X, y = classified_rows(rows, features=30)
-    return Dataset((X * np.float32(scale)).astype(np.float32), y, classes=4, divisor=255.0)
+    return Dataset((X * np.float32(scale)).astype(np.float32), y, classes=4, scale=Scale(255.0))
 
 
 def trained(exchange, *layers: Layer, batch_size: int = 64) -> np.ndarray:  # type: ignore[no-untyped-def]
@@ -151,7 +152,7 @@ def test_a_gradient_that_is_not_finite_is_named_and_no_update_made(between: str,
             self.W[...] = 0 if self.number == 1 else 1e10 * np.arange(self.W.size).reshape(self.W.shape)
 
     data = dataset(64, scale=1e32)
-    data = Dataset(data.features, data.labels, 4, divisor=1.0)
+    data = Dataset(data.features, data.labels, 4, Scale(1.0))
     model = Sequential(Constant(3), Constant(4))
     exchange = FactorExchange(reproducible=reproducible, between=between)  # type: ignore[arg-type]
     trainer = Trainer(model, SGD(0.1), SingleProcess(), exchange=exchange)
@@ -162,7 +163,7 @@ def test_a_gradient_that_is_not_finite_is_named_and_no_update_made(between: str,
 
 def test_what_is_large_but_finite_is_no_error() -> None:
     data = dataset(64, scale=1e30)
-    data = Dataset(data.features, data.labels, 4, divisor=1.0)
+    data = Dataset(data.features, data.labels, 4, Scale(1.0))
     for between in ("factors", "slices"):
         exchange = FactorExchange(reproducible=False, between=between)  # type: ignore[arg-type]
         trainer = Trainer(Sequential(Dense(4)), SGD(1e-38), SingleProcess(), exchange=exchange)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddp_numpy import Dense, InputError, ReLU, Sequential, load_model, save_model
+from ddp_numpy import Dense, InputError, ReLU, Scale, Sequential, load_model, save_model
 from ddp_numpy.base.files import atomic_write, remove_temporaries
 
 
@@ -16,7 +16,7 @@ def built_model() -> Sequential:
     model = Sequential(Dense(4), ReLU(), Dense(3))
     model.build((6,))
     model.initialize(np.random.default_rng(0))
-    model.input_divisor = 16.0
+    model.scale = Scale(16.0)
     return model
 
 

@@ -4,6 +4,7 @@ DDP_NUMPY_FUZZ_SECONDS: how long each kind is tried. DDP_NUMPY_FUZZ_SEED: anothe
 """
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -21,8 +22,8 @@ from memory import memory_left
 
 from ddp_numpy import Dataset, InputError, SingleProcess, load_data
 from ddp_numpy.data.csv import read_csv
-from ddp_numpy.data.csv_parts import _read_part
-from ddp_numpy.data.dataset import check_labels
+from ddp_numpy.data.csv_parts import _joined, _read_part
+from ddp_numpy.data.table import TableOptions
 
 SECONDS = float(os.environ.get("DDP_NUMPY_FUZZ_SECONDS", "4"))
 SEED = int(os.environ.get("DDP_NUMPY_FUZZ_SEED", "0"))
@@ -47,25 +48,27 @@ def damaged_csv_in_parts(rng: Rng, folder: Path) -> bool:
     if rng.random() < 0.8:
         path.write_bytes(corpus_data.damage(rng, path.read_bytes()))
     ranks = int(rng.integers(2, 5))
-    column = label_column[1] if label_column else None
-    parts = [part for rank in range(ranks) if (part := _read_part(path, column, rank, ranks)) is not None]
+    options = TableOptions(label_column[1] if label_column else None)
+    parts = [part for rank in range(ranks) if (part := _read_part(path, options, rank, ranks)) is not None]
     if len(parts) < ranks:
         return False
-    features, labels = (np.concatenate([part[k] for part in parts]) for k in range(2))
-    error = error_alone = alone = None
+    error = error_alone = together = alone = None
     try:
-        labels = check_labels(labels, path)
+        together = _joined(parts, path, None)
     except InputError as raised:
         error = str(raised)
+    if together is None and error is None:
+        return False
     try:
-        alone = read_csv(path, column)
+        alone = read_csv(path, options)
     except InputError as raised:
         error_alone = str(raised)
     assert error == error_alone
-    if alone is not None:
-        assert features.dtype == alone[0].dtype
-        np.testing.assert_array_equal(features, alone[0])
-        np.testing.assert_array_equal(labels, alone[1])
+    if together is not None and alone is not None:
+        assert together.features.dtype == alone.features.dtype
+        np.testing.assert_array_equal(together.features, alone.features)
+        np.testing.assert_array_equal(together.labels, alone.labels)
+        assert dataclasses.replace(together, features=0, labels=0) == dataclasses.replace(alone, features=0, labels=0)
     return True
 
 
@@ -97,7 +100,7 @@ def load(words: list[str], folder: Path) -> tuple[Dataset, Dataset] | None:
     assert corpus_data.files(folder) == before
     for data in loaded or ():
         assert len(data.features) == len(data.labels) > 0
-        assert data.features.dtype in (np.uint8, np.float32)
+        assert data.features.dtype in (np.uint8, np.float32, np.float64)
         assert np.isfinite(data.features).all()
         assert data.labels.dtype == np.int64
         assert 0 <= data.labels.min() <= data.labels.max() < data.classes

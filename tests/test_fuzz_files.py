@@ -36,6 +36,7 @@ from ddp_numpy import (
     DivergedError,
     InputError,
     ReLU,
+    Scale,
     Sequential,
     SingleProcess,
     Trainer,
@@ -50,7 +51,7 @@ from ddp_numpy.settings import Settings
 SECONDS = float(os.environ.get("DDP_NUMPY_FUZZ_SECONDS", "4"))
 FIRST_SEED = int(os.environ.get("DDP_NUMPY_FUZZ_SEED", "0"))
 DATA = Dataset(
-    np.arange(ROWS * FEATURES, dtype=np.uint8).reshape(ROWS, FEATURES), np.arange(ROWS) % CLASSES, CLASSES, 255.0
+    np.arange(ROWS * FEATURES, dtype=np.uint8).reshape(ROWS, FEATURES), np.arange(ROWS) % CLASSES, CLASSES, Scale(255.0)
 )
 
 

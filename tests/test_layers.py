@@ -14,6 +14,7 @@ from tables import classified_rows
 
 from benchmarks.step import allocated_by
 from ddp_numpy import SGD, Dataset, FactorExchange, Interrupted, SingleProcess, Trainer, nn
+from ddp_numpy.base.scale import Scale
 from ddp_numpy.nn import EVALUATION, Context
 from ddp_numpy.runs.model_file import load_model, save_model
 
@@ -169,7 +170,7 @@ def test_a_file_holds_the_layer(entry: Entry, tmp_path: Path, rng: np.random.Gen
 @pytest.mark.parametrize("steps", [1, 5])
 def test_a_run_goes_on_from_any_step(entry: Entry, steps: int) -> None:
     X, y = classified_rows(60, features=math.prod(entry.shape))
-    data = Dataset(X.reshape(-1, *entry.shape), y, classes=4, divisor=255.0)
+    data = Dataset(X.reshape(-1, *entry.shape), y, classes=4, scale=Scale(255.0))
 
     def trainer() -> Trainer:
         model = nn.Sequential(entry.make(), nn.Flatten(), nn.Dense(4), dtype=np.float64)

@@ -24,7 +24,7 @@ def test_the_bundled_digits() -> None:
     assert valid.features.shape == (1000, 784)
     np.testing.assert_array_equal(np.bincount(train.labels), [600] * 10)
     np.testing.assert_array_equal(np.bincount(valid.labels), [100] * 10)
-    assert (train.classes, train.divisor) == (10, 255.0)
+    assert (train.classes, str(train.scale)) == (10, "divided by 255")
 
 
 def test_the_script_draws_the_bundled_digits(mnist: Path, tmp_path: Path) -> None:

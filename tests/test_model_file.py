@@ -82,6 +82,13 @@ def nested(depth: int) -> dict[str, Any]:
         ({"input_divisor": True}, "model.input_divisor is True"),
         ({"input_divisor": float("nan")}, "NaN is not a number of JSON"),
         ({"input_divisor": None}, "model.input_divisor is None"),
+        ({"input_divisor": [1.0] * 5}, "input_shift must be a list of 5 numbers"),
+        ({"input_divisor": [1.0] * 5, "input_shift": [0.0] * 4}, "input_shift must be a list of 5 numbers"),
+        ({"input_divisor": 1.0, "input_shift": [0.0] * 5}, "input_divisor must be a list of 5 numbers"),
+        ({"input_divisor": [0.0] * 5, "input_shift": [0.0] * 5}, "model.input_divisor[0] is 0.0, and must be a number"),
+        ({"class_names": ["a", "b"]}, "class_names must be 3 different ones"),
+        ({"class_names": ["a", "b", "b"]}, "class_names must be 3 different ones"),
+        ({"class_names": ["a", "b", None]}, "model.class_names[2] is None"),
         ({"input_shape": []}, "can't take rows of the shape ()"),
         ({"input_shape": 5}, "model.input_shape is 5, and must be a list"),
         ({"input_shape": [5.0]}, "model.input_shape[0] is 5.0, and must be a whole number from 1"),
@@ -231,7 +238,7 @@ def test_a_checkpoint_of_an_earlier_version_is_loaded_if_it_says_enough(tmp_path
     assert "its version did not note all of the model" in refusal(checkpoint(tmp_path))
     model = load_model(checkpoint(tmp_path, lambda facts: facts["options"].update(divisor=255.0)))
     assert str(model) == "12 -> 8 ReLU -> 4"
-    assert model.input_divisor == 255.0
+    assert model.scale.divisor == 255.0
     assert "model.input_divisor is '255'" in refusal(
         checkpoint(tmp_path, lambda facts: facts["options"].update(divisor="255"))
     )

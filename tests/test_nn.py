@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from gradcheck import directional_error
 
-from ddp_numpy import Dense, InputError, ReLU, Sequential, SoftmaxCrossEntropy
+from ddp_numpy import Dense, InputError, ReLU, Scale, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.nn import Context, Layer
 
 ROWS, FEATURES, CLASSES = 7, 5, 4
@@ -157,7 +157,7 @@ def test_a_shard_has_the_same_bits_whatever_stands_beside_it(
 
 def test_predict_takes_raw_features_in_any_number_of_rows(rng: np.random.Generator) -> None:
     model = build(Dense(CLASSES))
-    model.input_divisor = 255.0
+    model.scale = Scale(255.0)
     X = rng.integers(256, size=(2500, FEATURES)).astype(np.uint8)
     labels = model.predict(X)
     np.testing.assert_array_equal(labels, model.forward(X / 255.0).argmax(axis=1))
@@ -284,6 +284,6 @@ def test_the_digest_sees_one_bit() -> None:
 def test_a_divisor_that_is_nothing_in_the_models_dtype_is_one_line() -> None:
     model = Sequential(Dense(3))
     model.build((4,))
-    model.input_divisor = 1e-200
-    with pytest.raises(InputError, match=r"row 1, column 1: 1\.0 / 1e-200 is not a finite float32; correct"):
+    model.scale = Scale(1e-200)
+    with pytest.raises(InputError, match=r"row 1, column 1: 1\.0, divided by 1e-200, is not a finite float32; correct"):
         model.predict(np.ones((2, 4)))

@@ -10,6 +10,7 @@ from optimizers import OPTIMIZERS
 from tables import classified_rows
 
 from ddp_numpy import SGD, Dataset, Dense, InputError, Interrupted, Optimizer, ReLU, Sequential, SingleProcess, Trainer
+from ddp_numpy.base.scale import Scale
 from ddp_numpy.optim import Group
 from ddp_numpy.runs.snapshot import Snapshot, read_snapshot, write_snapshot
 
@@ -60,7 +61,7 @@ def test_an_optimizer_is_checkpointed_whole(name: str, tmp_path: Path) -> None:
         return Trainer(Sequential(Dense(6), ReLU(), Dense(4)), optimizer, SingleProcess(), batch_size=16)
 
     X, y = classified_rows(100)
-    data = Dataset(X, y, classes=4, divisor=255.0)
+    data = Dataset(X, y, classes=4, scale=Scale(255.0))
     whole, stopped, resumed = trainer(), trainer(), trainer()
     list(whole.fit(data, data, 3))
 

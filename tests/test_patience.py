@@ -7,6 +7,7 @@ import pytest
 from tables import classified_rows
 
 from ddp_numpy import SGD, Dataset, Dense, InputError, Sequential, SingleProcess, Trainer
+from ddp_numpy.base.scale import Scale
 from ddp_numpy.making import make_patience
 from ddp_numpy.optim.schedules import Constant, WarmUp
 from ddp_numpy.settings import Training
@@ -44,7 +45,7 @@ def test_what_patience_can_not_be(make: type[Patience], message: str) -> None:
 
 
 def trainer(**waiting: Patience) -> tuple[Trainer, Dataset]:
-    data = Dataset(*classified_rows(60), classes=4, divisor=255.0)
+    data = Dataset(*classified_rows(60), classes=4, scale=Scale(255.0))
     model = Sequential(Dense(4), dtype=np.float64)
     return Trainer(model, SGD(0.1), SingleProcess(), batch_size=20, **waiting), data  # type: ignore[arg-type]
 

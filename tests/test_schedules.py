@@ -8,6 +8,7 @@ import pytest
 from tables import classified_rows
 
 from ddp_numpy import SGD, Dataset, Dense, InputError, Interrupted, Sequential, SingleProcess, Trainer
+from ddp_numpy.base.scale import Scale
 from ddp_numpy.making import learning_rate, make_optimizer, make_schedule, scaled_by, schedule_epochs
 from ddp_numpy.optim import schedules
 from ddp_numpy.optim.schedules import Constant, Cosine, Exponential, OneCycle, Polynomial, Schedule, Step, WarmUp
@@ -93,7 +94,7 @@ def test_pytorch_makes_the_same(schedule: Schedule) -> None:
 
 def test_a_run_that_is_stopped_goes_on_with_the_same_rates() -> None:
     X, y = classified_rows(100)
-    data, rates = Dataset(X, y, classes=4, divisor=255.0), []
+    data, rates = Dataset(X, y, classes=4, scale=Scale(255.0)), []
 
     class Noting(SGD):
         def step(self, *arguments) -> None:  # type: ignore[no-untyped-def, override]

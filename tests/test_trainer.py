@@ -17,6 +17,7 @@ from ddp_numpy import (
     SingleProcess,
     Trainer,
 )
+from ddp_numpy.base.scale import Scale
 from ddp_numpy.data import Reader, batches, epoch_order
 from ddp_numpy.exchange import Exchange
 
@@ -25,7 +26,7 @@ BATCH, LR, SEED = 16, 0.1, 5
 
 def dataset(rows: int) -> Dataset:
     X, y = classified_rows(rows)
-    return Dataset(X, y, classes=4, divisor=255.0)
+    return Dataset(X, y, classes=4, scale=Scale(255.0))
 
 
 def trainer(dtype: str = "float64", batch_size: int = BATCH) -> Trainer:
@@ -119,7 +120,7 @@ def test_training_goes_on_with_a_built_model() -> None:
 
 def test_a_model_that_does_not_fit_the_data_is_refused() -> None:
     data = dataset(60)
-    fits_not = Dataset(data.features[:, :5], data.labels, 4, 255.0)
+    fits_not = Dataset(data.features[:, :5], data.labels, 4, Scale(255.0))
     ours = trainer()
     ours.prepare(data)
     with pytest.raises(InputError, match=r"maps \(12,\) to \(4,\), but the data has features \(5,\) and 4 classes"):

@@ -1,5 +1,6 @@
 """How an option is declared: as a field of a frozen dataclass, checked when an object of it is made."""
 
+import codecs
 import dataclasses
 import enum
 import functools
@@ -130,6 +131,25 @@ class CountOrAll(click.ParamType):  # type: ignore[type-arg]  # generic only in 
         return text if text == "all" else int(text)
 
 
+class WordOrDivisor(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest Click
+    """One of some words, or divide:K with a number K above 0."""
+
+    name = "text"
+
+    def __init__(self, *words: str) -> None:
+        self._known = words
+        self.words = ", ".join([*words, "divide:K with K above 0"])
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        text = as_text(value)
+        word, colon, number = text.partition(":")
+        if colon and word == "divide":
+            return f"divide:{positive().convert(number, param, context)!r}"
+        if text not in self._known:
+            self.fail(f"{text!r} is none of {self.words}", param, context)
+        return text
+
+
 class NewPath(click.Path):
     """The path of a file or folder that may be missing. An empty text is a mistake: Path would take it for a dot."""
 
@@ -154,6 +174,19 @@ class Text(click.ParamType):  # type: ignore[type-arg]  # generic only in the ne
         except UnicodeEncodeError:
             self.fail(f"{text!r} is not UTF-8 text, which config.toml needs", param, context)
         return text
+
+
+class Encoding(Text):
+    """The name of an encoding that Python knows."""
+
+    words = "an encoding, like latin-1"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        text = super().convert(value, param, context)
+        try:
+            return codecs.lookup(text).name
+        except LookupError:
+            self.fail(f"{text!r} is no encoding that Python knows; latin-1 and utf-16 are two", param, context)
 
 
 def positive(most: float | None = None) -> Real:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import platformdirs
 from ddp_numpy.base.archive import Damaged, read_arrays
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import atomic_write, remove_temporaries
-from ddp_numpy.data.dataset import Array, check_labels
+from ddp_numpy.data.table import Table
 
-_FORMAT = 2  # part of each entry's key: raise it if a reader's result, or the form of entries, changes
+_FORMAT = 3  # part of each entry's key: raise it if a reader's result, or the form of entries, changes
+_NAMES = ("key", "words", "features", "labels")
 _OWNER = "cache"  # of temporary files
 _ABANDONED_SECONDS = 3600.0  # if nothing was written to a file for this long, its writer was killed
 
@@ -51,16 +53,18 @@ class CacheEntry:
         self._source = hashlib.sha256(source.encode()).hexdigest()[:16]
         self._file = cache_folder() / "tables" / f"{self._source}-{self._state[0]}-{self._state[1]}-{_FORMAT}.npz"
 
-    def load(self) -> tuple[Array, Array] | None:
-        """The features (n, d) and labels (n,). None if they are not there, or if any byte of them was changed."""
-        with contextlib.suppress(OSError, MemoryError, Damaged, InputError):
-            key, features, labels = read_arrays(self._file, names=("key", "features", "labels")).values()
-            is_table = features.ndim == 2 and features.size > 0 and features.dtype in (np.uint8, np.float32)
-            if key.tobytes() == self._key and is_table and labels.shape == features.shape[:1]:
-                return features, check_labels(labels, self._file)
+    def load(self) -> Table | None:
+        """The rows. None if they are not there, or if any byte of them was changed."""
+        with contextlib.suppress(OSError, MemoryError, Damaged, InputError, ValueError, TypeError):
+            key, words, features, labels = read_arrays(self._file, names=_NAMES).values()
+            if key.tobytes() == self._key:
+                texts = map(tuple, json.loads(words.tobytes()))
+                table = Table(features, labels, *texts)
+                table.check()
+                return table
         return None
 
-    def store(self, features: Array, labels: Array) -> bool:
+    def store(self, table: Table) -> bool:
         """Keep rows that were read after this object was made, in place of older entries for the same path.
 
         Returns False and keeps nothing if the file was changed or replaced since: the rows may be of two files.
@@ -72,7 +76,9 @@ class CacheEntry:
             folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(self._file, _OWNER) as file:
                 # One file, so that a kill can't leave one array without the other. It has a CRC-32 of each array.
-                np.savez(file, key=np.frombuffer(self._key, np.uint8), features=features, labels=labels)
+                texts = json.dumps([table.class_names, table.columns, table.notes]).encode()
+                key, words = (np.frombuffer(text, np.uint8) for text in (self._key, texts))
+                np.savez(file, key=key, words=words, features=table.features, labels=table.labels)
             for other in folder.glob(f"{self._source}-*"):
                 if other != self._file:
                     other.unlink()

@@ -1,10 +1,12 @@
 """Reads a large CSV file with several ranks: each of them parses a part of the lines."""
 
 import contextlib
+import dataclasses
 import io
 import os
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -13,8 +15,11 @@ import numpy as np
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import open_regular
 from ddp_numpy.data.cache import FileState, file_state
-from ddp_numpy.data.csv import check_shape, choose_label_column, may_be_twice
-from ddp_numpy.data.dataset import Array, check_labels, compact_features
+from ddp_numpy.data.classes import Array
+from ddp_numpy.data.csv import check_shape, may_be_twice, parse
+from ddp_numpy.data.dataset import compact_features, needs_double
+from ddp_numpy.data.table import UNNAMED, Table, TableOptions, table_of
+from ddp_numpy.data.text import SPACES, find_form
 
 if TYPE_CHECKING:
     from ddp_numpy.comm import Communicator
@@ -25,12 +30,12 @@ _FIRST_LINES = re.compile(rb"([^\n]*)\s*([^\n]*)")  # the header and the first r
 _EXACT = 2**53  # float64 holds every whole number up to here exactly
 
 
-def read_csv_together(path: Path, label_column: str | None, comm: "Communicator") -> tuple[Array, Array] | None:
-    """Parse a CSV file with all ranks that have the same file, by its size and time. Collective.
+def read_csv_together(path: Path, options: TableOptions, comm: "Communicator") -> Table | None:
+    """Parse a file of text with all ranks that have the same file, by its size and time. Collective.
 
-    Returns at rank 0 what `read_csv` returns, or None if the file is small, if it was changed or replaced in the
-    meantime, or if `read_csv` has to judge it as a whole. Returns None at the other ranks. Raises InputError at rank 0
-    for labels that can't be trained on.
+    Returns at rank 0 what `read_csv` and `make_table` make of it, or None if the file is small, if it was changed or
+    replaced in the meantime, or if they have to judge it as a whole. Returns None at the other ranks. Raises InputError
+    at rank 0 for labels that can't be trained on.
     """
     state = _state(path)
     sizes_and_times = comm.broadcast(comm.gather(state and state[:2])) or []
@@ -41,15 +46,40 @@ def read_csv_together(path: Path, label_column: str | None, comm: "Communicator"
         return None
     mine = None
     if comm.rank in helpers:
-        mine = _read_part(path, label_column, helpers.index(comm.rank), len(helpers))
+        mine = _read_part(path, options, helpers.index(comm.rank), len(helpers))
         if _state(path) != state:  # this part may be of another file than the others
             mine = None
     gathered = comm.gather(mine) or []
-    parts = [gathered[rank] for rank in helpers if gathered]
-    if not parts or None in parts:
+    parts = [part for rank in helpers if gathered and (part := gathered[rank]) is not None]
+    if len(parts) < len(helpers):
         return None
-    features, labels = (np.concatenate([part[k] for part in parts if part]) for k in range(2))
-    return features, check_labels(labels, path)
+    return _joined(parts, path, options.task)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Part:
+    """What a rank read."""
+
+    features: Array
+    """(n, d), uint8 or float32."""
+    labels: Array
+    """(n,), as they stand in the file."""
+    least: Array
+    """(d,), of the features before they were rounded."""
+    most: Array
+    columns: list[str]
+    """The features' names."""
+    label: tuple[str, str]
+    """The label's column, and why it is that one."""
+
+
+def _joined(parts: Sequence[_Part], path: Path, task: str | None) -> Table | None:
+    """The table that the parts are of; None if it has to be judged as a whole. Raises InputError as `table_of` does."""
+    features, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "labels"))
+    least, most = (np.array([getattr(part, name) for part in parts]) for name in ("least", "most"))
+    if needs_double(least.min(axis=0), most.max(axis=0)):
+        return None
+    return table_of(features, parts[0].columns, labels, parts[0].label, [], path, task)
 
 
 def _state(path: Path) -> FileState | None:
@@ -58,7 +88,7 @@ def _state(path: Path) -> FileState | None:
     return None
 
 
-def _read_part(path: Path, label_column: str | None, part: int, parts: int) -> tuple[Array, Array] | None:
+def _read_part(path: Path, options: TableOptions, part: int, parts: int) -> _Part | None:
     """The features, and the labels before any check, of one of several parts. Parts are cut at line ends.
 
     None if the part can't be judged without the others: it holds something other than plain numbers, or the header
@@ -67,32 +97,37 @@ def _read_part(path: Path, label_column: str | None, part: int, parts: int) -> t
     import pandas as pd
 
     try:
+        form = find_form(path, options.encoding)
+        if form.delimiter == SPACES or options.encoding != TableOptions.encoding or not options.header:
+            return None
         text = _header_and_lines(path, part, parts)
         if b'"' in text or b"\0" in text:  # a line end inside quotes would be cut like any other
             return None
         if text.count(b"\r") != text.count(b"\r\n"):  # pandas ends a line at \r alone, and the parts are cut at \n
             return None
-        lines = _FIRST_LINES.match(text)
-        if lines and lines[1].count(b",") < lines[2].count(b","):
+        lines, mark = _FIRST_LINES.match(text), form.delimiter.encode()
+        if lines and lines[1].count(mark) < lines[2].count(mark):
             # pandas lets the first row be one empty field longer than the header, but no other row. Here the first row
             # of the part may be any row of the file.
             return None
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(io.BytesIO(text), index_col=False, low_memory=False)
-        check_shape(table, path)
-        if label_column is None and "label" not in table.columns:
+            table = parse(io.BytesIO(text), options, form)
+        check_shape(table, path, options)
+        table = table.drop(columns=list(options.drop))
+        names = list(map(str, table.columns))
+        label = options.named_label(names, path)
+        if label is None or may_be_twice(names) or any(name.startswith(UNNAMED) for name in names):
             return None
-        label = choose_label_column(table, path, label_column)
-        if may_be_twice(label, table):
-            return None
-        features, labels = table.drop(columns=label).to_numpy(), table[label].to_numpy()
+        features, labels = table.drop(columns=label[0]).to_numpy(), table[label[0]].to_numpy()
         for values in (features, labels):
             # If another part holds fractions, the whole file would be float64: larger whole numbers would change.
             if values.dtype.kind not in "iuf" or not -_EXACT <= values.min() <= values.max() <= _EXACT:
                 return None
-        return compact_features(features, path), labels
-    except (OSError, ValueError, MemoryError, InputError, pd.errors.ParserWarning):  # pandas' errors are ValueErrors
+        columns = [name for name in names if name != label[0]]
+        least, most = features.min(axis=0), features.max(axis=0)
+        return _Part(compact_features(features, path), labels, least, most, columns, label)
+    except (OSError, ValueError, MemoryError, InputError, KeyError, pd.errors.ParserWarning):  # pandas' are ValueErrors
         return None
 
 

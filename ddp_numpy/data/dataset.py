@@ -2,45 +2,78 @@
 
 import functools
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ddp_numpy.base.buffers import RowBuffer
 from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.scale import UNSCALED, Scale, Scaler
+from ddp_numpy.data.classes import Array, Name, in_short
 
-Array = npt.NDArray[Any]
+_ROUNDING = 2.0**12  # how much larger than their differences float32 may hold numbers: it has 24 bits
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """n rows of d features, each row with a class. Features are raw: a Reader divides them, batch by batch."""
+    """n rows of d features, each with a class, or with a number to predict. All are raw: a Reader scales them."""
 
-    features: Array  # (n, d), uint8 or float32
-    labels: npt.NDArray[np.int64]  # (n,), 0..classes-1
+    features: Array
+    """(n, d), uint8 or float32; float64 if float32 can't tell the values of a column apart."""
+    labels: Array
+    """(n,), int64, 0..classes-1; or float64, the numbers to predict."""
     classes: int
-    divisor: float
+    """0 if numbers are to be predicted."""
+    scale: Scale = UNSCALED
+    class_names: tuple[Name, ...] = ()
+    """What the classes 0, 1, 2 … are called in the data, in this order; () if just so."""
+    columns: tuple[str, ...] = ()
+    """The features' names; () if they have none."""
+    target: Scale | None = None
+    """How numbers to predict are scaled, as one feature; None of classes."""
+    notes: tuple[str, ...] = ()
+    """What people should know of how a file was read: which column has the labels, and why."""
+    doubts: tuple[str, ...] = ()
+    """What is odd about the rows, and what to do."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def largest_share(self) -> float | None:
+        """The share of the rows that the class with most of them has; None if numbers are to be predicted."""
+        return None if self.target is not None else float(np.bincount(self.labels).max() / len(self))
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a model returns for a row."""
+        return self.classes or 1
+
     def __str__(self) -> str:
-        return f"{self.features.shape[1]:,} features (divided by {self.divisor:g}), {self.classes} classes"
+        if self.target is not None:
+            return f"{self.features.shape[1]:,} features ({self.scale}), numbers to predict ({self.target})"
+        named = f": {in_short(self.class_names)}" if self.class_names else ""
+        return f"{self.features.shape[1]:,} features ({self.scale}), {self.classes} classes{named}"
 
     def __repr__(self) -> str:
         return f"Dataset({len(self):,} rows of {self})"
 
     @functools.cached_property
     def largest(self) -> float:
-        """The largest absolute value of a feature."""
-        return max(float(self.features.max(initial=0)), -float(self.features.min(initial=0)))
+        """No scaled feature is larger in absolute value, but for rounding."""
+        return self.scale.largest(self.features)
 
     def sha256(self) -> str:
         """A checksum of everything that training uses of this dataset."""
-        digest = hashlib.sha256(f"{self.features.dtype} {self.features.shape} {self.classes} {self.divisor}".encode())
+        scale = list(self.scale.description().values())
+        names = [json.dumps(self.class_names)] if self.class_names else []
+        # So written, the checksum of what earlier versions could read stays as it was.
+        target = [] if self.target is None else self.target.description().values()
+        facts = [self.features.dtype, self.features.shape, self.classes, *scale, *names, *target]
+        digest = hashlib.sha256(" ".join(map(str, facts)).encode())
         digest.update(np.ascontiguousarray(self.features).data)
         digest.update(np.ascontiguousarray(self.labels).data)
         return digest.hexdigest()
@@ -52,32 +85,34 @@ class Reader:
     def __init__(self, data: Dataset, dtype: npt.DTypeLike) -> None:
         """dtype: that of the scaled features."""
         self._data = data
-        self._scale = 1 / data.divisor
+        self._scale = Scaler(data.scale, data.features.dtype, dtype)
+        self._target = None if data.target is None else Scaler(data.target, np.float64, np.float64)
         self._raw = RowBuffer(data.features.shape[1:], data.features.dtype)
         self._scaled = RowBuffer(data.features.shape[1:], dtype)
 
     @property
     def largest(self) -> float:
         """No scaled feature is larger in absolute value, but for rounding."""
-        return self._data.largest * self._scale
+        return self._data.largest
 
-    def read(self, rows: Array, X: Array | None = None) -> tuple[Array, npt.NDArray[np.int64]]:
-        """The scaled features (B, d) and the labels (B,) of these row numbers (B,).
+    def read(self, rows: Array, X: Array | None = None) -> tuple[Array, Array]:
+        """The scaled features (B, d) and the labels (B,), or scaled numbers to predict, of these row numbers (B,).
 
         X: memory for the features; by default the reader's own.
         """
         raw, X = self._raw.rows(len(rows)), self._scaled.rows(len(rows)) if X is None else X
         # The caller makes only row numbers that are in range. mode="raise" would check them, in a buffered copy.
         np.take(self._data.features, rows, axis=0, out=raw, mode="clip")
-        np.copyto(X, raw)  # a step of its own, because a product of mixed types converts piece by piece
-        X *= self._scale
-        return X, self._data.labels[rows]
+        self._scale(raw, X)
+        y = self._data.labels[rows]
+        if self._target is not None:
+            self._target(y, y)
+        return X, y
 
     def read_features(self, rows: Array, features: slice, X: Array) -> None:
         """Write to X (B, k) some of the scaled features of these row numbers (B,)."""
         if X.size:
-            np.copyto(X, self._data.features[rows, features])
-            X *= self._scale
+            self._scale(self._data.features[rows, features], X, features)
 
 
 def compact_features(values: Array, path: Path, columns: list[str] | None = None) -> Array:
@@ -104,24 +139,19 @@ def compact_features(values: Array, path: Path, columns: list[str] | None = None
     return single
 
 
-def check_labels(labels: Array, path: Path) -> npt.NDArray[np.int64]:
-    """Labels (n,) as int64. Raises InputError unless they are the whole numbers 0..k-1, k at least 2, none missing."""
-    numbers = labels.astype(np.float64)  # exact up to 2**53; nothing has more rows, so no label is larger
-    wrong = ~np.isfinite(numbers) | (numbers != np.rint(numbers)) | (numbers < 0) | (numbers > 2**53)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        value = "missing" if np.isnan(numbers[row]) else labels[row]
-        raise InputError(f"{path}: row {row + 1}: label is {value}: labels must be whole numbers 0, 1, 2 …")
-    whole = numbers.astype(np.int64)
-    present = np.unique(whole)
-    gaps = present != np.arange(len(present))
-    if gaps.any():
-        missing = int(np.argmax(gaps))
-        row = int(np.argmax(whole == present[missing]))
-        raise InputError(
-            f"{path}: no row has label {missing}, but row {row + 1} has {whole[row]}: "
-            "labels must be 0, 1, 2 … with none left out; renumber them"
-        )
-    if len(present) < 2:
-        raise InputError(f"{path}: all {len(whole)} rows have the label 0: at least two classes are needed")
-    return whole
+def exact_features(values: Array, path: Path, columns: list[str] | None = None) -> Array:
+    """As compact_features, but float64 if float32 would make values of a column alike: dates in seconds, for example.
+
+    Raises InputError as compact_features does.
+    """
+    compact = compact_features(values, path, columns)
+    if compact.dtype == np.uint8 or not needs_double(values.min(axis=0), values.max(axis=0)):
+        return compact
+    return np.ascontiguousarray(values, np.float64)
+
+
+def needs_double(least: Array, most: Array) -> bool:
+    """Whether float32 would round away what tells the values of a column apart. least, most: of each column (d,)."""
+    spread = most.astype(np.float64) - least
+    largest = np.maximum(np.abs(least.astype(np.float64)), np.abs(most.astype(np.float64)))
+    return bool((largest > _ROUNDING * spread)[spread > 0].any())

@@ -13,7 +13,7 @@ import numpy as np
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import open_regular
 from ddp_numpy.base.memory import memory_for_file
-from ddp_numpy.data.dataset import Array
+from ddp_numpy.data.classes import Array
 
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 TRAIN, VALIDATION = "train", "t10k"

@@ -11,7 +11,7 @@ from ddp_numpy.base.buffers import RowBuffer
 from ddp_numpy.base.memory import memory_for
 from ddp_numpy.comm import Communicator, Node, in_cache_lines
 from ddp_numpy.exchange.division import Round
-from ddp_numpy.nn import Array, Cut, Layer, Sequential, SoftmaxCrossEntropy
+from ddp_numpy.nn import Array, Cut, Layer, Loss, Sequential
 from ddp_numpy.optim import Optimizer
 
 Shapes = dict[str, tuple[tuple[int, ...], Any]]
@@ -73,9 +73,7 @@ def factor_shapes(cuts: Mapping[Layer, Cut], rows: int, dtype: Any) -> Shapes:
     return shapes
 
 
-def cut_layers(
-    cuts: Mapping[Layer, Cut], memory: Mapping[str, Array], model: Sequential, loss: SoftmaxCrossEntropy
-) -> list[CutLayer]:
+def cut_layers(cuts: Mapping[Layer, Cut], memory: Mapping[str, Array], model: Sequential, loss: Loss) -> list[CutLayer]:
     """These layers of a model, with memory as factor_shapes names it."""
     places, layers = model.layer_slices(), model.layers
     # By layer, what writes X and dY. It is not known of layers within layers.

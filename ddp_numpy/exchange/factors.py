@@ -56,7 +56,7 @@ from ddp_numpy.exchange.protocol import Exchange, Piece, read_rows
 from ddp_numpy.exchange.rest import Rest
 from ddp_numpy.exchange.tally import FloatTally, GridTally, Tally
 from ddp_numpy.exchange.trials import Trials
-from ddp_numpy.nn import Array, Cut, Layer, Sequential, SoftmaxCrossEntropy
+from ddp_numpy.nn import Array, Cut, Layer, Loss, Sequential
 from ddp_numpy.optim import Optimizer
 
 
@@ -91,7 +91,7 @@ class FactorExchange:
         self,
         comm: Communicator,
         model: Sequential,
-        loss: SoftmaxCrossEntropy,
+        loss: Loss,
         optimizer: Optimizer,
         batch_size: int,
         riders: int,
@@ -116,9 +116,7 @@ class FactorExchange:
         self._divide(gathers)
         return self
 
-    def _take_memory(
-        self, optimizer: Optimizer, cuts: Mapping[Layer, Cut], loss: SoftmaxCrossEntropy, riders: int
-    ) -> None:
+    def _take_memory(self, optimizer: Optimizer, cuts: Mapping[Layer, Cut], loss: Loss, riders: int) -> None:
         """Make memory for what ranks write for others, and move the optimizer's state there, for rank 0 to save."""
         model, ranks, rows = self._model, self._comm.size, self._rows
         # A rank that is alone updates all parameters itself, as each does in the textbook.

@@ -18,7 +18,7 @@ from ddp_numpy.data import Reader, pieces, share
 from ddp_numpy.exchange.grid import GRID_LIMIT, FloatSum, GridSum, fits, sum_rows, sum_rows_exactly
 from ddp_numpy.exchange.protocol import Exchange, Piece, piece_rows, read_rows
 from ddp_numpy.exchange.tally import FloatTally, GridTally, Tally
-from ddp_numpy.nn import Array, Layer, Sequential, SoftmaxCrossEntropy
+from ddp_numpy.nn import Array, Layer, Loss, Sequential
 from ddp_numpy.optim import Optimizer
 
 
@@ -48,7 +48,7 @@ class GradientExchange(abc.ABC):
         self,
         comm: Communicator,
         model: Sequential,
-        loss: SoftmaxCrossEntropy,
+        loss: Loss,
         optimizer: Optimizer,
         batch_size: int,
         riders: int,

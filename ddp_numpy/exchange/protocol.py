@@ -15,7 +15,7 @@ import numpy as np
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import Reader
 from ddp_numpy.exchange.tally import Tally
-from ddp_numpy.nn import Array, Sequential, SoftmaxCrossEntropy
+from ddp_numpy.nn import Array, Loss, Sequential
 from ddp_numpy.optim import Optimizer
 
 PIECE_ROWS = 256
@@ -63,7 +63,7 @@ class Exchange(Protocol):
         self,
         comm: Communicator,
         model: Sequential,
-        loss: SoftmaxCrossEntropy,
+        loss: Loss,
         optimizer: Optimizer,
         batch_size: int,
         riders: int,

@@ -21,24 +21,25 @@ class Tally(Protocol):
     dtype: type[np.generic]
     """Of arrays in which they add up."""
 
-    def add(self, counts: Counts, losses: Array, right: Array) -> Counts:
-        """The counts with more rows: their losses (n,), in nats, and which are classified right (n,)."""
+    def add(self, counts: Counts, losses: Array, scores: Array) -> Counts:
+        """The counts with more rows: their losses (n,) and scores (n,), as a Loss returns them."""
         ...
 
     def figures(self, sums: Array) -> Array:
-        """Loss, right rows and rows (3,), from counts as an array that was added up."""
+        """Loss, score and rows (3,), from counts as an array that was added up."""
         ...
 
 
 class FloatTally:
-    """Loss, right rows and rows in floating point."""
+    """Loss, score and rows in floating point."""
 
-    nothing: Counts = (0.0, 0, 0)
+    nothing: Counts = (0.0, 0.0, 0)
     dtype: type[np.generic] = np.float64
 
-    def add(self, counts: Counts, losses: Array, right: Array) -> Counts:
-        """Loss, right rows, rows."""
-        return counts[0] + float(np.add.reduce(losses)), counts[1] + np.count_nonzero(right), counts[2] + len(right)
+    def add(self, counts: Counts, losses: Array, scores: Array) -> Counts:
+        """Loss, score, rows."""
+        score = np.count_nonzero(scores) if scores.dtype == np.bool_ else float(np.add.reduce(scores))
+        return counts[0] + float(np.add.reduce(losses)), counts[1] + score, counts[2] + len(losses)
 
     def figures(self, sums: Array) -> Array:
         """The same numbers."""
@@ -46,7 +47,7 @@ class FloatTally:
 
 
 class GridTally:
-    """The loss as a whole number of 2^-30, so that it adds up to the same bits in any order.
+    """Loss and score as whole numbers of 2^-30, so that they add up to the same bits in any order.
 
     Four million losses below the limit of 2048 add up to less than 2^63 of these.
     """
@@ -55,21 +56,32 @@ class GridTally:
     dtype: type[np.generic] = np.int64
     _grid = 2.0**-30
 
-    def add(self, counts: Counts, losses: Array, right: Array) -> Counts:
-        """The loss in multiples of 2^-30, right rows, rows, and how many rows have a loss beyond the limit."""
-        loss, right_rows, rows, beyond = counts
-        total = self._multiples(losses)
-        if not total < GRID_LIMIT / self._grid:  # true if one is not a number; no loss is below 0
-            fits = losses < GRID_LIMIT
-            beyond += len(losses) - np.count_nonzero(fits)
-            total = self._multiples(np.where(fits, losses, 0))
-        return loss + int(total), right_rows + np.count_nonzero(right), rows + len(right), beyond
+    def add(self, counts: Counts, losses: Array, scores: Array) -> Counts:
+        """Loss and score in multiples of 2^-30, rows, and how many losses and scores are beyond the limit."""
+        loss, score, rows, beyond = counts
+        multiples, beyond_limit = self._multiples(losses)
+        if scores.dtype == np.bool_:
+            more, none = int(np.count_nonzero(scores)) << 30, 0
+        else:
+            more, none = self._multiples(scores)
+        return loss + multiples, score + more, rows + len(losses), beyond + beyond_limit + none
 
-    def _multiples(self, losses: Array) -> float:
-        """How many times 2^-30 goes into them, each rounded. Below 2^41 each, 4,096 of them add up exactly."""
-        return float(np.add.reduce(np.rint(np.multiply(losses, 1 / self._grid, dtype=np.float64))))
+    def _multiples(self, values: Array) -> tuple[int, int]:
+        """How many times 2^-30 goes into those below the limit, each rounded; and how many are not below it.
+
+        Below 2^41 times each, 4,096 of them add up exactly. No value is below 0.
+        """
+        total, beyond = self._sum(values), 0
+        if not total < GRID_LIMIT / self._grid:  # true if one is not a number
+            fits = values < GRID_LIMIT
+            beyond = len(values) - int(np.count_nonzero(fits))
+            total = self._sum(np.where(fits, values, 0))
+        return int(total), beyond
+
+    def _sum(self, values: Array) -> float:
+        return float(np.add.reduce(np.rint(np.multiply(values, 1 / self._grid, dtype=np.float64))))
 
     def figures(self, sums: npt.NDArray[Any]) -> Array:
-        """The loss is not a number if it was beyond the limit in some row."""
-        loss, right, rows, beyond = sums.tolist()
-        return np.array((math.nan if beyond else loss * self._grid, right, rows))
+        """The loss is not a number if something was beyond the limit in some row."""
+        loss, score, rows, beyond = sums.tolist()
+        return np.array((math.nan if beyond else loss * self._grid, score * self._grid, rows))

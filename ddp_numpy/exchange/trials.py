@@ -9,7 +9,7 @@ then many sums would show a difference: a sum of a few terms, such as the loss h
 
 import numpy as np
 
-from ddp_numpy.nn import EVALUATION, Array, Layer, Sequential, SoftmaxCrossEntropy
+from ddp_numpy.nn import EVALUATION, Array, Layer, Loss, Sequential
 
 _TILE_ROWS = 16  # what libraries take at a time is this, or a part of it
 _DRAWS = 4
@@ -20,7 +20,7 @@ _SUMS = 256  # so many at least that a border between two blocks could change
 class Trials:
     """Of a built model and its loss. Each question is tried once."""
 
-    def __init__(self, model: Sequential, loss: SoftmaxCrossEntropy, by_shards: bool) -> None:
+    def __init__(self, model: Sequential, loss: Loss, by_shards: bool) -> None:
         """by_shards: rows are to come in micro-shards, whatever a trial would show."""
         self._model, self._loss = model, loss
         self._by_shards = by_shards or model.joins_rows

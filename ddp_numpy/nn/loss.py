@@ -25,7 +25,9 @@ class Loss(Protocol):
     """Where backward writes what it returns. A caller may lend it other memory."""
 
     def forward(self, outputs: Array, y: Array, rows: int | None = None, /) -> tuple[Array, Array]:
-        """outputs (B, O), y: the B rows' targets -> losses (rows,), and which rows are classified right (rows,).
+        """outputs (B, O), y: the B rows' targets -> losses (rows,), and scores (rows,).
+
+        A score is whether the row is classified right, a boolean; or of predictions that are numbers its squared error.
 
         outputs may come in shards, (shards, B / shards, O). rows: only this many of the B rows count, from the first
         on; by default all. No loss is below 0.
@@ -60,6 +62,9 @@ class SoftmaxCrossEntropy:
         self._ones = np.ones((classes, classes), dtype)
         self._guesses = RowBuffer((), np.intp)
         self._firsts = np.arange(0)
+
+    def __str__(self) -> str:
+        return f"label smoothing {self._smoothing:g}" if self._smoothing else ""
 
     def forward(self, logits: Array, y: Array, rows: int | None = None) -> tuple[Array, Array]:
         """logits (B, classes), y (B,) in 0..classes-1 -> losses (rows,) in nats, and which guesses are right (rows,).

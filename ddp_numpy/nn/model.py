@@ -13,6 +13,8 @@ import numpy.typing as npt
 from ddp_numpy.base import schema
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.memory import memory_for
+from ddp_numpy.base.messages import one_line
+from ddp_numpy.base.scale import Scale, Scaler
 from ddp_numpy.nn.context import EVALUATION, Array, Context
 from ddp_numpy.nn.layers import MOST_NUMBERS, Chain, Layer, Shape
 
@@ -50,8 +52,14 @@ class Sequential:
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.input_shape: Shape | None = None
         self.output_shape: Shape = ()
-        self.input_divisor = 1.0
-        """What raw features are divided by before `forward`; `predict` does it itself."""
+        self.scale = Scale()
+        """How raw features are scaled before `forward`; `predict` does it itself."""
+        self.class_names: tuple[str | int | bool, ...] = ()
+        """What the outputs 0, 1, 2 … stand for, and `predict` returns; () if for these numbers."""
+        self.columns: tuple[str, ...] = ()
+        """The features' names; () if they have none. `predict` finds them in a table that has them."""
+        self.target: Scale | None = None
+        """How numbers to predict are scaled, as one feature; None of a model that classifies."""
         self.joins_rows = any(layer.joins_rows for layer in self.all_layers)
         """Whether some layer needs all rows of the global batch for the output of one: see Layer."""
 
@@ -165,17 +173,28 @@ class Sequential:
     def predict(self, X: npt.ArrayLike) -> Array:
         """The likeliest class (B,) of each row of raw features X (B, *input_shape), as they stand in the data.
 
-        X: an array, or a table such as a pandas DataFrame. Raises InputError for another width, a missing value, what
-        is no number, and numbers so large that the result is not finite.
+        Of a model that predicts numbers: the numbers (B,), float64.
+        Classes are called as in the data: the array holds their names, or the numbers 0, 1, 2 … if they have no others.
+        X: an array, or a table such as a pandas DataFrame, in which the model's columns are found by name, in any
+        order. Raises InputError for another width, a missing value or column, what is no number, and numbers so large
+        that the result is not finite.
         """
+        if self.target is not None:
+            numbers = np.concatenate([np.zeros((0, 1)), *(part.astype(np.float64) for part in self._logits(X))])
+            predictions: Array = (numbers * self.target.divisor + self.target.shift)[:, 0]
+            return predictions
         pieces = [logits.argmax(axis=1) for logits in self._logits(X)]
-        return np.concatenate([np.empty(0, np.int64), *pieces])
+        classes = np.concatenate([np.empty(0, np.int64), *pieces])
+        return np.array(self.class_names)[classes] if self.class_names else classes
 
     def predict_proba(self, X: npt.ArrayLike) -> Array:
         """The softmax probabilities (B, classes) of raw features X (B, *input_shape), in the model's dtype.
 
-        The probabilities of a row add up to 1, up to rounding. X and errors: as in `predict`.
+        The probabilities of a row add up to 1, up to rounding. X and errors: as in `predict`; an InputError, too, if
+        the model predicts numbers.
         """
+        if self.target is not None:
+            raise InputError("the model predicts numbers, and has no probabilities of classes")
         pieces = []
         for logits in self._logits(X):
             # No number above 0 goes into exp(), so it can't overflow. The quotient stays the same: see the loss.
@@ -188,7 +207,7 @@ class Sequential:
         """The logits (B, classes) of raw features X (B, *input_shape), a piece at a time."""
         if self.input_shape is None:
             raise InputError("the model is not built yet; train it, or load it from a file")
-        values = X.to_numpy() if hasattr(X, "to_numpy") else np.asarray(X)
+        values = self._chosen(X).to_numpy() if hasattr(X, "to_numpy") else np.asarray(X)
         if values.dtype.kind == "O":  # columns of several types, numbers among them
             try:
                 values = values.astype(np.float64)
@@ -200,21 +219,34 @@ class Sequential:
             needed = ", ".join(map(str, self.input_shape))
             raise InputError(f"features have the shape {values.shape}, and must have (rows, {needed})")
         rows = min(_PREDICT_ROWS, max(1, _PREDICT_NUMBERS // self.widest))
+        scale = Scaler(self.scale, values.dtype, self.dtype)
         for start in range(0, len(values), rows):
             # What is not finite is refused below. A tiny divisor may be 0 in the model's dtype.
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                scaled = np.divide(values[start : start + rows], self.input_divisor, dtype=self.dtype)
+                raw = values[start : start + rows]
+                scaled = np.empty(raw.shape, self.dtype)
+                scale(raw, scaled)
                 logits = self.forward(scaled)
             if not np.isfinite(scaled).all():
                 row, *place = map(int, np.argwhere(~np.isfinite(scaled))[0])
                 value = values[start + row][tuple(place)]
                 column = ", ".join(str(axis + 1) for axis in place)
-                over = f" / {self.input_divisor:g}" if self.input_divisor != 1 else ""
+                over = f", {self.scale}," if str(self.scale) != "divided by 1" else ""
                 what = "a value is missing" if np.isnan(value) else f"{value}{over} is not a finite {self.dtype}"
                 raise InputError(f"row {start + row + 1}, column {column}: {what}; correct or drop the row")
             if not np.isfinite(logits).all():
                 raise InputError(f"in row {start + 1} or after it, the model's results are too large for {self.dtype}")
             yield logits
+
+    def _chosen(self, table: Any) -> Any:
+        """The columns of a table that the model was trained on, by name; the table if none of them has such a name."""
+        names = set(map(str, getattr(table, "columns", ())))
+        missing = [name for name in self.columns if name not in names]
+        if len(missing) == len(self.columns):
+            return table
+        if missing:
+            raise InputError(one_line(f"the table has no column {missing[0]!r}, which the model was trained on"))
+        return table.rename(columns=str)[list(self.columns)]
 
     def digest(self) -> str:
         """SHA-256 of the bytes of parameters and buffers: equal on two ranks if and only if their models are."""
@@ -242,8 +274,11 @@ class Sequential:
         """The built model without its numbers, as JSON can hold it: two models are alike if these are equal."""
         return {
             "input_shape": list(self.input_shape or ()),
-            "input_divisor": self.input_divisor,
+            **self.scale.description(),
             "classes": self.output_shape[0],
+            **({"class_names": list(self.class_names)} if self.class_names else {}),
+            **({"columns": list(self.columns)} if self.columns else {}),
+            **({} if self.target is None else {"target": self.target.as_one()}),
             "layers": [layer.description() for layer in self.layers],
         }
 

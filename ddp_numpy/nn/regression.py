@@ -25,7 +25,7 @@ class _Regression:
         self._errors = RowBuffer((self._outputs,), dtype)
         self._values = RowBuffer((self._outputs,), dtype)
         self._losses = RowBuffer((), dtype)
-        self._nothing_right = RowBuffer((), np.bool_, fill=0)
+        self._squares = RowBuffer((), dtype)
         self._ones = np.ones(self._outputs, dtype)
 
     def _function(self, E: Array, out: Array) -> None:
@@ -37,21 +37,26 @@ class _Regression:
         raise NotImplementedError
 
     def forward(self, predictions: Array, y: Array, rows: int | None = None) -> tuple[Array, Array]:
-        """predictions (B, outputs), y (B, outputs) or, for one output, (B,) -> losses (rows,), and False (rows,).
+        """predictions (B, outputs), y (B, outputs) or, for one output, (B,) -> losses and squared errors, both (rows,).
 
-        No row is right or wrong, so none counts as right. Shards and rows: see Loss. Raises InputError if y has another
-        shape.
+        A row's squared error is the mean over its outputs. Shards and rows: see Loss. Raises InputError if y has
+        another shape.
         """
         counts, B = predictions.shape[:-1], predictions.size // self._outputs
         if y.shape != (B, self._outputs) and (self._outputs, y.shape) != (1, (B,)):
             raise InputError(f"y has the shape {y.shape}, and must have ({B}, {self._outputs}), like the predictions")
         self._counts, self._rows = counts, B if rows is None else rows
-        E, values, losses = self._errors.rows(*counts), self._values.rows(*counts), self._losses.rows(*counts)
+        E, values = self._errors.rows(*counts), self._values.rows(*counts)
+        losses, squares = self._losses.rows(*counts), self._squares.rows(*counts)
         np.subtract(predictions, y.reshape(predictions.shape), out=E, casting="same_kind")
-        self._function(E, values)
-        np.matmul(values, self._ones, out=losses)  # each row's sum
-        losses /= self._outputs
-        return losses.reshape(B)[: self._rows], self._nothing_right.rows(B)[: self._rows]
+        with np.errstate(over="ignore"):  # of Huber's large errors, whose losses are finite
+            np.multiply(E, E, out=values)
+        for function, means in ((None, squares), (self._function, losses)):
+            if function is not None:
+                function(E, values)
+            np.matmul(values, self._ones, out=means)  # each row's sum
+            means /= self._outputs
+        return losses.reshape(B)[: self._rows], squares.reshape(B)[: self._rows]
 
     def backward(self, global_rows: int) -> Array:
         """The gradient of the mean loss over global_rows rows, in the predictions' shape: see Loss."""
@@ -64,6 +69,9 @@ class _Regression:
 
 class MeanSquaredError(_Regression):
     """f(E) = E^2, so f'(E) = 2 E."""
+
+    def __str__(self) -> str:
+        return "mean squared error"
 
     def _function(self, E: Array, out: Array) -> None:
         np.multiply(E, E, out=out)
@@ -87,6 +95,9 @@ class Huber(_Regression):
         schema.check(delta, schema.Real(1e-30, 1e30), "Huber: delta")
         self._delta = float(delta)
         self._cut = RowBuffer((self._outputs,), dtype)
+
+    def __str__(self) -> str:
+        return f"Huber loss, delta {self._delta:g}"
 
     def _function(self, E: Array, out: Array) -> None:
         C = self._cut.rows(*self._counts)

@@ -112,7 +112,7 @@ class RunFolder:
             self.save(Snapshot(trainer.epoch, trainer.step, trainer.state()), trainer.steps_made, best)
 
     def add_epoch(self, epoch: Epoch) -> bool:
-        """Add a line to the metrics, and return whether no epoch before was better by validation accuracy.
+        """Add a line to the metrics, and return whether no epoch before was better by its score on the validation rows.
 
         If options were overridden, the line has their values, too: "momentum" for example. A line that can't be written
         is tried again with the next.
@@ -123,9 +123,10 @@ class RunFolder:
         except OSError as error:
             self._complaint(f"{self.path / METRICS}: can't write: {error.strerror or error}; trying again next epoch")
         best = self._facts["best"]
-        if best is not None and epoch.valid_accuracy <= best["valid_accuracy"]:
+        ((name, score),) = epoch.score.items()
+        if best is not None and not score > best[name]:
             return False
-        self._facts["best"] = {"epoch": epoch.number, "valid_accuracy": epoch.valid_accuracy}
+        self._facts["best"] = {"epoch": epoch.number, name: score}
         return True
 
     def save(self, snapshot: Snapshot, number: int, best: bool = False) -> None:

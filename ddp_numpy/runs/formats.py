@@ -21,18 +21,24 @@ from ddp_numpy.base.schema import Real, Schema, Whole, check, from_json
 Array = npt.NDArray[Any]
 
 _LARGEST = sys.float_info.max
+_DIVISOR = Real(sys.float_info.min, _LARGEST)
 _PLAIN = (str, bool, Real(-_LARGEST, _LARGEST))
 
 _MODEL: dict[Any, Schema] = {
     "input_shape": [Whole(1)],
-    "input_divisor": Real(sys.float_info.min, _LARGEST),
+    "input_divisor": (_DIVISOR, [_DIVISOR]),  # of all features, or of each
+    "input_shift?": [Real(-_LARGEST, _LARGEST)],
+    "input_scale?": str,
     "classes": Whole(1),
+    "target?": {"shift": Real(-_LARGEST, _LARGEST), "divisor": _DIVISOR},  # of numbers to predict
+    "columns?": [str],
+    "class_names?": [(str, bool, Whole(-(2**63), 2**64))],
     "layers": [{"type": str, ...: object}],  # the layers' constructors check the rest
 }
 _OVERRIDE = {"epoch": Whole(), "step": Whole(), "option": str, "was": (*_PLAIN, None), "now": _PLAIN}
 _FACTS = {  # a run needs the first four, and a checkpoint that a script wrote may have none
     "options?": {...: (*_PLAIN, [_PLAIN])},
-    "best?": (None, {"epoch": Whole(1), "valid_accuracy": Real(0, 1)}),
+    "best?": (None, {"epoch": Whole(1), "valid_accuracy?": Real(0, 1), "valid_r2?": Real(-_LARGEST, 1)}),
     "trajectory?": {"model?": (str, _MODEL), ...: (*_PLAIN, None)},
     "blas?": str,
     "overrides?": [_OVERRIDE],

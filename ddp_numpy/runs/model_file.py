@@ -1,6 +1,7 @@
 """Model files: one .npz that describes itself. It is written completely or not at all, and read without unpickling."""
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import atomic_write
 from ddp_numpy.base.messages import one_line
+from ddp_numpy.base.scale import Scale
 from ddp_numpy.base.schema import check
 from ddp_numpy.nn import LAYERS, Layer, Sequential
 from ddp_numpy.runs.formats import CHECKPOINT, MODEL, read
@@ -64,7 +66,17 @@ def _make(description: dict[str, Any], arrays: dict[str, Any], known: dict[str, 
     model.build(tuple(description["input_shape"]), params, buffers)
     if model.output_shape != (description["classes"],):
         raise InputError(f"its layers return {model.output_shape}, and it says {description['classes']} classes")
-    model.input_divisor = description["input_divisor"]
+    model.scale = Scale.of(description, math.prod(model.input_shape or ()))
+    model.class_names = tuple(description.get("class_names", ()))
+    model.columns = tuple(description.get("columns", ()))
+    if model.columns and len(model.columns) != math.prod(model.input_shape or ()):
+        raise InputError(f"it has {len(model.columns)} columns for inputs {model.input_shape}")
+    if "target" in description:
+        if description["classes"] != 1:
+            raise InputError(f"target is of one number, and it says {description['classes']} classes")
+        model.target = Scale.of_one(description["target"])
+    if model.class_names and len(set(model.class_names)) != description["classes"]:
+        raise InputError(f"class_names must be {description['classes']} different ones")
     return model
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -12,16 +12,18 @@ from ddp_numpy.training.metrics import Epoch
 if TYPE_CHECKING:
     from rich.console import Console
 
-_COLUMNS = (
-    ("epoch", "{0.number:>5}"),
-    ("train loss", "{0.train_loss:>10.4f}"),
-    ("accuracy", "{0.train_accuracy:>8.2%}"),
-    ("valid loss", "{0.valid_loss:>10.4f}"),
-    ("accuracy", "{0.valid_accuracy:>8.2%}"),
-    ("images/s", "{0.images_per_second:>8,.0f}"),
-    ("seconds", "{0.seconds:>7.2f}"),
-)
-_WIDTHS = [len(cell.format(Epoch(0, *[0.0] * 7))) for _, cell in _COLUMNS]
+_COLUMNS = {  # those that begin with train_ or valid_ only if the epoch has them
+    "number": ("epoch", "{:>5}"),
+    "train_loss": ("train loss", "{:>10.4f}"),
+    "train_accuracy": ("accuracy", "{:>8.2%}"),
+    "train_rmse": ("RMSE", "{:>10.5g}"),
+    "valid_loss": ("valid loss", "{:>10.4f}"),
+    "valid_accuracy": ("accuracy", "{:>8.2%}"),
+    "valid_rmse": ("RMSE", "{:>10.5g}"),
+    "valid_r2": ("R²", "{:>8.4f}"),
+    "images_per_second": ("images/s", "{:>8,.0f}"),
+    "seconds": ("seconds", "{:>7.2f}"),
+}
 
 
 class Report:
@@ -50,22 +52,28 @@ class Report:
         """Print a line to stderr, even if the report is to be quiet."""
         tell(f"warning: {text}")
 
+    def doubts(self, lines: Sequence[str]) -> None:
+        """Print warnings, unless the report is to be quiet: all may be well."""
+        for line in lines if self.visible else ():
+            self.warning(line)
+
     def fields(self, title: str, fields: dict[str, str]) -> None:
         """Print facts about a run: a title, and one line per field."""
         self.line(title, style="bold")
         for name, value in fields.items():
             self.line(one_line(f"  {name:<9} {value}"))
 
-    def table_header(self) -> None:
-        """Print the names of the columns that `epoch` fills."""
+    def table_header(self, predicts_numbers: bool) -> None:
+        """Print the names of the columns that `epoch` fills. predicts_numbers: rather than classes."""
+        missing = "accuracy" if predicts_numbers else ("rmse", "r2")
+        self._columns = {name: column for name, column in _COLUMNS.items() if not name.endswith(missing)}
+        names = (name.rjust(len(cell.format(0))) for name, cell in self._columns.values())
         self.line()
-        self.line(
-            "  ".join(name.rjust(width) for (name, _), width in zip(_COLUMNS, _WIDTHS, strict=True)), style="bold"
-        )
+        self.line("  ".join(names), style="bold")
 
     def epoch(self, epoch: Epoch) -> None:
         """Print the line of one epoch."""
-        self.line("  ".join(cell.format(epoch) for _, cell in _COLUMNS))
+        self.line("  ".join(cell.format(getattr(epoch, name)) for name, (_, cell) in self._columns.items()))
 
     def progress(self, epochs: int, rows: int) -> AbstractContextManager[Callable[[int], None]]:
         """A progress bar, if the output is a terminal. Returns a function: call it with the number of rows just done.

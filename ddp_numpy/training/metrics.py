@@ -3,17 +3,30 @@
 import dataclasses
 import math
 
+import numpy as np
 
-@dataclasses.dataclass(frozen=True)
+from ddp_numpy.data import Dataset
+from ddp_numpy.nn import Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """The figures of one epoch, over all rows and all ranks. Losses are means per row, in nats."""
+    """The figures of one epoch, over all rows and all ranks. Losses are means per row; of classes, they are in nats.
+
+    Of classes there are accuracies, of numbers to predict roots of mean squared errors; the others are None.
+    """
 
     number: int
     train_loss: float
     """Mean over the epoch's rows of the loss each had in its own step, before that step's update."""
-    train_accuracy: float
+    train_accuracy: float | None = None
+    train_rmse: float | None = None
+    """In the units of the numbers to predict; of each row in its own step, too."""
     valid_loss: float
-    valid_accuracy: float
+    valid_accuracy: float | None = None
+    valid_rmse: float | None = None
+    valid_r2: float | None = None
+    """The share of the variance of the rows that validate which the predictions explain."""
     lr: float
     """The learning rate of the epoch's last update."""
     images_per_second: float
@@ -21,7 +34,32 @@ class Epoch:
     seconds: float
     """Training and evaluation."""
 
+    @property
+    def score(self) -> dict[str, float]:
+        """By name, what tells the best epoch: the validation accuracy, or R squared."""
+        if self.valid_accuracy is None:
+            return {"valid_r2": self.valid_r2 or 0.0}
+        return {"valid_accuracy": self.valid_accuracy}
+
     def as_dict(self) -> dict[str, float | None]:
         """For JSON, which has no word for a number that is not finite but null."""
-        values: dict[str, float] = dataclasses.asdict(self)
+        values = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
         return {"epoch": values.pop("number")} | {k: v if math.isfinite(v) else None for k, v in values.items()}
+
+
+def figures(kind: str, sums: Array, data: Dataset) -> dict[str, float]:
+    """The figures of an Epoch whose names begin with the kind, "train" or "valid", from sums of loss, score and rows.
+
+    Example: predictions 1, 3 of 2, 4 have squared errors 1, 1, so the root of their mean is 1; 2 and 4 themselves are
+    1 off their mean, so R squared is 1 - (1 + 1) / (1 + 1) = 0.
+    """
+    loss, score, rows = sums.tolist()
+    found = {f"{kind}_loss": loss / rows}
+    if data.target is None:
+        return found | {f"{kind}_accuracy": score / rows}
+    squares = score * float(data.target.divisor[0]) ** 2
+    found[f"{kind}_rmse"] = math.sqrt(squares / rows)
+    if kind == "valid":
+        variance = float(np.var(data.labels))
+        found["valid_r2"] = 1 - squares / rows / variance if variance else math.nan
+    return found

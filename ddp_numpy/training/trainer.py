@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 
 import numpy as np
+import numpy.typing as npt
 
 from ddp_numpy.base.errors import DivergedError, InputError, Interrupted
 from ddp_numpy.base.memory import memory_for
@@ -14,14 +15,16 @@ from ddp_numpy.base.randomness import generator
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import Dataset, Reader, batches, epoch_order, pieces, share
 from ddp_numpy.exchange import Exchange, choose_exchange, read_rows
-from ddp_numpy.nn import EVALUATION, Array, Context, Sequential, SoftmaxCrossEntropy
+from ddp_numpy.nn import EVALUATION, Array, Context, Loss, MeanSquaredError, Sequential, SoftmaxCrossEntropy
 from ddp_numpy.optim import Optimizer
 from ddp_numpy.optim.schedules import Constant
 from ddp_numpy.training.average import MovingAverage
-from ddp_numpy.training.metrics import Epoch
+from ddp_numpy.training.metrics import Epoch, figures
 from ddp_numpy.training.patience import EarlyStopping, ReduceOnPlateau
 from ddp_numpy.training.replicas import ReplicaCheck
 
+LossKind = Callable[[int, npt.DTypeLike], Loss]
+"""Makes a loss, of how many numbers a row of outputs has and of their dtype."""
 _EVALUATE_ROWS = 64  # rows that a rank evaluates at a time: more take a tenth less time, and more memory than training
 
 
@@ -43,7 +46,7 @@ class Trainer:
         plateau: ReduceOnPlateau | None = None,
         early_stopping: EarlyStopping | None = None,
         average: MovingAverage | None = None,
-        label_smoothing: float = 0.0,
+        loss: LossKind | None = None,
     ) -> None:
         """batch_size is the global batch, whatever the number of ranks; seed sets first weights and order.
 
@@ -54,7 +57,8 @@ class Trainer:
         choose_exchange finds, and with FactorExchange() the weights have the same bits on any number of ranks.
         replica_check: how often the ranks compare what they must hold alike; every 100 steps by default.
         plateau, early_stopping: what waits for a lower validation loss. average: a moving average of the weights, which
-        is then validated in their place; see `averaged`. label_smoothing: see SoftmaxCrossEntropy.
+        is then validated in their place; see `averaged`. loss: makes the loss, given how many outputs a row has and the
+        dtype; by default SoftmaxCrossEntropy of classes, and MeanSquaredError of numbers, each with its own defaults.
 
         Raises InputError for a batch size below 1.
         """
@@ -65,7 +69,8 @@ class Trainer:
         self.batch_size, self.seed, self.schedule, self.clip_norm = batch_size, seed, schedule, clip_norm
         self.exchange = exchange or choose_exchange("auto", comm, batch_size)
         self.replica_check = replica_check or ReplicaCheck()
-        self.label_smoothing = label_smoothing
+        self._loss_kind = loss
+        self.loss: Loss
         self.plateau, self.early_stopping, self.average = plateau, early_stopping, average
         if plateau is not None and schedule is None:
             self.schedule = Constant(optimizer.lr)
@@ -89,10 +94,11 @@ class Trainer:
                 model.build(input_shape)
                 with self._memory():
                     model.initialize(generator(self.seed, "init"))
-            if model.input_shape != input_shape or model.output_shape != (train.classes,):
+            if model.input_shape != input_shape or model.output_shape != (train.outputs,):
+                wanted = f"{train.classes} classes" if train.target is None else "one number to predict"
                 raise InputError(
                     f"the model maps {model.input_shape} to {model.output_shape}, "
-                    f"but the data has features {input_shape} and {train.classes} classes"
+                    f"but the data has features {input_shape} and {wanted}"
                 )
             smallest = len(train) % self.batch_size or self.batch_size
             if short := next((layer for layer in model.all_layers if layer.least_rows > smallest), None):
@@ -108,8 +114,10 @@ class Trainer:
         if self._prepared:
             return
         self._prepared = True
-        model.input_divisor = train.divisor
-        self.loss = SoftmaxCrossEntropy(train.classes, model.dtype, self.label_smoothing)
+        model.scale, model.target = train.scale, train.target
+        model.class_names, model.columns = train.class_names, train.columns
+        kind = self._loss_kind or (SoftmaxCrossEntropy if train.target is None else MeanSquaredError)
+        self.loss = kind(train.outputs, model.dtype)
         with self._memory():
             if self.average is not None:
                 self.average.prepare(model)
@@ -121,7 +129,7 @@ class Trainer:
         self.replica_check.prepare(self.comm, self._replicated())
         self._rows, self.epoch_steps = len(train), -(-len(train) // self.batch_size)
         self.sums = np.zeros(3)
-        """Of the last step: loss, rows classified correctly, rows."""
+        """Of the last step: loss, score, rows. The score is the rows classified right, or squared errors."""
         self.epoch_sums = np.zeros(3)
         """Of the epoch's steps so far: the same."""
         self.restore(self.epoch, self.step, self.state())
@@ -143,8 +151,8 @@ class Trainer:
         words += [str(what) for what in (self.plateau, self.average) if what is not None]
         if self.clip_norm:
             words.append(f"gradients clipped to {self.clip_norm:g}")
-        if self.label_smoothing:
-            words.append(f"label smoothing {self.label_smoothing:g}")
+        if self._prepared and str(self.loss):
+            words.append(str(self.loss))
         if self.early_stopping is not None:
             words.append(f"ends after {self.early_stopping}")
         return ", ".join([*words, f"seed {self.seed}"])
@@ -237,9 +245,9 @@ class Trainer:
             self.check_replicas()
             self.epoch += 1
             epoch = Epoch(
-                self.epoch,
-                *_means(self.epoch_sums),
-                *_means(valid_sums),
+                number=self.epoch,
+                **figures("train", self.epoch_sums, train),
+                **figures("valid", valid_sums, valid),
                 lr=self.optimizer.lr,
                 images_per_second=(len(train) - rows_before) / (trained - start),
                 seconds=time.perf_counter() - start,
@@ -267,7 +275,7 @@ class Trainer:
         return contextlib.nullcontext() if self.average is None else self.average.in_place(self.model)
 
     def train_epoch(self, train: Dataset, on_step: Callable[[int], None] = lambda rows: None) -> None:
-        """What is left of one pass over all rows in their order; `epoch_sums` then has loss, correct and rows."""
+        """What is left of one pass over all rows in their order; `epoch_sums` then has loss, score and rows."""
         reader = Reader(train, self.model.dtype)
         order = epoch_order(len(train), self.seed, self.epoch + 1)
         with self.comm.training(), np.errstate(over="ignore", invalid="ignore"):  # DivergedError says it
@@ -291,10 +299,10 @@ class Trainer:
             X, y = exchange.read(reader, batch, piece)
             first, rows = piece.rows.start, piece.rows.stop - piece.rows.start
             logits = self.model.forward(X, self._of_these_rows(first, rows, len(batch)))
-            losses, right = self.loss.forward(logits, y, rows)
+            losses, scores = self.loss.forward(logits, y, rows)
             self.model.backward(self.loss.backward(len(batch)))
             exchange.add(piece)
-            counts = tally.add(counts, losses, right)
+            counts = tally.add(counts, losses, scores)
         exchange.riders[...] = *counts, self.stop
         exchange.sum()
         self.sums, self.stopping = tally.figures(exchange.riders[:-1]), bool(exchange.riders[-1])
@@ -332,7 +340,7 @@ class Trainer:
                     self.exchange.grads[run] *= self.clip_norm / norm
 
     def evaluate(self, data: Dataset) -> Array:
-        """Loss, correct and rows, summed over all rows and ranks: no row is padded in or counted twice."""
+        """Loss, score and rows, summed over all rows and ranks: no row is padded in or counted twice."""
         reader, tally = Reader(data, self.model.dtype), self.exchange.tally
         counts = tally.nothing
         unit = self.exchange.micro_rows or 1
@@ -363,9 +371,3 @@ class Trainer:
         if self.average is not None:
             others |= {f"the average of {name}": array for name, array in self.average.state.items()}
         return parts | others
-
-
-def _means(sums: Array) -> tuple[float, float]:
-    """Sums of loss, correct and rows -> mean loss and accuracy."""
-    loss, correct, rows = sums.tolist()
-    return loss / rows, correct / rows

@@ -36,9 +36,9 @@ def test_a_slow_disk_is_no_stall(stop: str, options: tuple[str, ...], status: in
 BEGIN = """
 import sys, threading, time
 import numpy as np
-from ddp_numpy import SGD, Dataset, Dense, Layer, ReLU, Sequential, Trainer, world
+from ddp_numpy import SGD, Dataset, Dense, Layer, ReLU, Scale, Sequential, Trainer, world
 comm = world(stall_timeout=2)
-data = Dataset(np.arange(2400, dtype=np.uint8).reshape(200, 12), np.arange(200) % 4, 4, 255.0)
+data = Dataset(np.arange(2400, dtype=np.uint8).reshape(200, 12), np.arange(200) % 4, 4, Scale(255.0))
 def fit():
     return Trainer(Sequential(Dense(8), ReLU(), Dense(4)), SGD(0.1), comm, batch_size=8).fit(data, data, 2)
 """

@@ -12,6 +12,7 @@ from optimizers import OPTIMIZERS
 from tables import classified_rows
 
 from ddp_numpy import SGD, Dataset, Dense, FactorExchange, FloatExchange, GridExchange, ReLU, Sequential, Trainer, world
+from ddp_numpy.base.scale import Scale
 
 EXCHANGES = {
     "factors": lambda: FactorExchange(reproducible=False, between="factors"),
@@ -37,7 +38,7 @@ if __name__ == "__main__":
     found = {}
     for rows, batch in ((203, 64), (203, 7), (1300, 600), (5000, 4500)):
         X, y = classified_rows(rows, features=30)
-        data = Dataset(X, y, classes=4, divisor=255.0)
+        data = Dataset(X, y, classes=4, scale=Scale(255.0))
         for name, exchange in EXCHANGES.items():
             for kind, layer, optimizer in (
                 ("plain", Dense, lambda: SGD(0.1)),
@@ -51,7 +52,7 @@ if __name__ == "__main__":
                 trainer.train(data, data, 2)
                 found[f"{name}; {batch}; {kind}"] = model.params.copy()
     X, y = classified_rows(203, features=30)
-    data = Dataset(X, y, classes=4, divisor=255.0)
+    data = Dataset(X, y, classes=4, scale=Scale(255.0))
     for kind, optimizer in OPTIMIZERS.items():
         for name in ("gradients", "auto", "factors, reproducible", "slices, reproducible"):
             model = Sequential(Dense(20), ReLU(), Dense(4), dtype=np.float64)

@@ -23,6 +23,7 @@ from ddp_numpy import (
     Trainer,
     world,
 )
+from ddp_numpy.base.scale import Scale
 
 EXCHANGES = {
     "gradients": FloatExchange,
@@ -37,7 +38,7 @@ if __name__ == "__main__":
     found = {}
     for kind, entry in LAYERS.items():
         X, y = classified_rows(75, features=int(np.prod(entry.shape)))
-        data = Dataset(X.reshape(-1, *entry.shape), y, classes=4, divisor=255.0)
+        data = Dataset(X.reshape(-1, *entry.shape), y, classes=4, scale=Scale(255.0))
         for name, exchange in EXCHANGES.items():
             model = Sequential(entry.make(), Flatten(), Dense(6), ReLU(), Dense(4), dtype=np.float64)
             trainer = Trainer(

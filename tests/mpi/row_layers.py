@@ -25,6 +25,7 @@ from ddp_numpy import (
     Trainer,
     world,
 )
+from ddp_numpy.base.scale import Scale
 from ddp_numpy.runs.snapshot import Snapshot, write_snapshot
 
 
@@ -75,7 +76,7 @@ class Centred(Layer):
 if __name__ == "__main__":
     comm = world()
     X, y = classified_rows(206)  # in batches of 40, with a last one of 6 rows: one and a half micro-shards
-    data = Dataset(X, y, classes=4, divisor=255.0)
+    data = Dataset(X, y, classes=4, scale=Scale(255.0))
     model = Sequential(Dense(8), Noise(), Centred(), ReLU(), Dense(4), dtype=np.float64)
     exchange = {
         "gradients": FloatExchange(),

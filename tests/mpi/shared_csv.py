@@ -16,9 +16,9 @@ from ddp_numpy.data.csv import read_csv
 alone = []
 
 
-def noting(path, label_column=None):  # type: ignore[no-untyped-def]
+def noting(path, options):  # type: ignore[no-untyped-def]
     alone.append(path)
-    return read_csv(path, label_column)
+    return read_csv(path, options)
 
 
 ddp_numpy.data.load.read_csv = noting  # type: ignore[attr-defined]
@@ -33,7 +33,7 @@ for number, argument in enumerate(sys.argv[1:]):
     datasets = load_data(path, comm)
     digest = hashlib.sha256()
     for data in datasets:
-        digest.update(str((data.features.dtype, data.features.shape, data.divisor, data.classes)).encode())
+        digest.update(str((data.features.dtype, data.features.shape, str(data.scale), data.classes)).encode())
         digest.update(data.features.tobytes() + data.labels.tobytes())
     found.append({"sha256": digest.hexdigest(), "alone": bool(alone)})
 if comm.rank == 0:

@@ -148,8 +148,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "text": (csv(GOOD + "1,x,2\n"), "t.csv: row 41, column 'a': 'x' is not a number"),
     "missing value": (csv(GOOD + "1,2,\n"), "t.csv: row 41, column 'b': a value is missing"),
     "infinite value": (csv(GOOD + "1,2,-inf\n"), "t.csv: row 41, column 'b': '-inf' is not a finite number"),
-    "labels not whole": (csv(GOOD + "0.5,1,2\n"), "t.csv: row 41: label is 0.5"),
-    "labels with gaps": (csv(GOOD + "3,1,2\n"), "t.csv: no row has label 2, but row 41 has 3"),
+    "labels not whole": (csv(GOOD + "0.5,1,2\n"), "t.csv: row 41: label column 'label' is 0.5, which is no class"),
     "batch size 0": (options("--batch-size", "0"), "Invalid value for '--batch-size': 0 is not in the range x>=1"),
     "epochs -1": (options("--epochs", "-1"), "Invalid value for '--epochs'"),
     "lr nan": (options("--lr", "nan"), "Invalid value for '--lr': 'nan' is not a finite number"),
@@ -169,7 +168,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "wrong type": (toml("epochs = true\n"), "run.toml: epochs: 'True' is not a valid integer"),
     "no toml": (toml("epochs: 5\n"), "run.toml: not a TOML file"),
     "missing toml": (options("--config", "gone.toml"), "gone.toml: No such file or directory"),
-    "truncated gzip": (truncated_gzip, "t.csv.gz: the gzip file is cut short or damaged"),
+    "truncated gzip": (truncated_gzip, "t.csv.gz: the file is cut short or damaged"),
     "idx magic": (idx(b"\0\0\x08\x01" + bytes(20)), "train-images-idx3-ubyte: not the IDX file it should be: magic"),
     "idx size": (idx(struct.pack(">4I", 0x0803, 4, 2, 2) + bytes(9)), "train-images-idx3-ubyte: wrong size"),
     "idx file missing": (lambda folder: ["--data", "."], "has no train-images-idx3-ubyte"),
@@ -178,9 +177,8 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "out holds a run": (used_folder, "out: holds model.npz of another run"),
     "label beyond int64": (
         csv(GOOD + "18446744073709551615,1,2\n-5,1,2\n"),
-        "t.csv: row 41: label is 1.844674407370955",
+        "t.csv: row 41: label 1.8446744073709552e+19 is no whole number up to 2^53",
     ),
-    "label of uint64": (csv(GOOD + "18446744073709551615,1,2\n"), "t.csv: row 41: label is 18446744073709551615"),
     "open quote": (csv(GOOD + '"1,1,2\n'), "t.csv: not a CSV file: "),
     "label column None": (options("--label-column", "None"), "t.csv: no label column 'None'"),
     "label column with escapes": (options("--label-column", "a\x1b[2J\n"), r"t.csv: no label column 'a\x1b[2J\n'"),
@@ -210,7 +208,6 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     ),
     "npz of objects": (npz(ROWS[0].astype(object), ROWS[1]), "t.npz: X.npy holds object, not plain values"),
     "npz of complex": (npz(ROWS[0].astype(complex), ROWS[1]), "t.npz: X holds complex128, not numbers"),
-    "npz label of uint64": (npz(ROWS[0], ROWS[1].astype("u8") - 1), "t.npz: row 1: label is 18446744073709551615"),
     "out is the user's folder": (options("--out", "."), ".: not empty, and without the run.json of a run"),
     "out is empty": (options("--out", ""), "Invalid value for '--out': '' is not a path; is the variable set"),
     "out is a link's lock": (linked_lock, "out/.ddp_numpy.lock: a link, and not a file of this package; remove it"),
@@ -353,7 +350,7 @@ def test_a_mistake_that_one_rank_meets_ends_all(rank: int, agreed: str, tmp_path
 def test_a_mistake_in_a_script_ends_in_one_line(call: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
         "import numpy as np\nfrom ddp_numpy import *\ncomm = world()\n"
-        f"data = Dataset(np.zeros((4, 2), np.uint8), np.array([0, 1, 0, 1]), 2, 255.0)\n{call}\n"
+        f"data = Dataset(np.zeros((4, 2), np.uint8), np.array([0, 1, 0, 1]), 2, Scale(255.0))\n{call}\n"
     )
     job = run_job(3, "script.py", cwd=tmp_path, timeout=20)
     assert (job.status, job.out) == (2, "")

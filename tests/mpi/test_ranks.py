@@ -50,7 +50,7 @@ def trainings(table: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tup
     options: dict[str, Sequence[object]] = {
         f"{batch} {dtype}": (*common, "--batch-size", batch, "--dtype", dtype) for batch in BATCHES for dtype in DTYPES
     }
-    options["small"] = ("--data", small, "--epochs", 3, "--batch-size", 2, "--dtype", "float64")
+    options["small"] = ("--data", small, "--scale", "divide", "--epochs", 3, "--batch-size", 2, "--dtype", "float64")
     found = {}
     for ranks in (None, 1, 2, 3, 4, 5):  # None: without mpirun
         folders = {name: tmp_path_factory.mktemp("run") for name in options}
@@ -123,12 +123,12 @@ def test_more_ranks_than_rows_in_any_batch(trainings: dict[tuple[int | None, str
 def test_all_ranks_start_from_the_weights_of_rank_0(tmp_path: Path) -> None:
     (tmp_path / "start.py").write_text(
         "import numpy as np\n"
-        "from ddp_numpy import SGD, Dataset, Dense, Sequential, Trainer, world\n"
+        "from ddp_numpy import SGD, Dataset, Dense, Scale, Sequential, Trainer, world\n"
         "comm = world()\n"
         "model = Sequential(Dense(2))\n"
         "model.build((3,))\n"
         "model.params[:] = comm.rank + 1\n"
-        "data = Dataset(np.zeros((4, 3), np.uint8), np.array([0, 1, 0, 1]), 2, 255.0)\n"
+        "data = Dataset(np.zeros((4, 3), np.uint8), np.array([0, 1, 0, 1]), 2, Scale(255.0))\n"
         "Trainer(model, SGD(), comm).prepare(data)\n"
         "assert (model.params == 1).all(), model.params\n"
     )

@@ -91,7 +91,7 @@ def test_mistakes(tmp_path: Path) -> None:
 def test_a_full_disk_is_no_difference(small_disk: Path, tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", *classified_rows(331, features=50, classes=5))
     # The model, half as large as a checkpoint with its velocity, has room where the next checkpoint has none.
-    options = (*OPTIONS, "--epochs", "12", "--hidden", "64", "--momentum", "0.9")
+    options = (*OPTIONS, "--scale", "divide", "--epochs", "12", "--hidden", "64", "--momentum", "0.9")
     command = ("-m", "ddp_numpy.verify", "--ranks", "1", *options)
     job = run_job(None, *command, cwd=tmp_path, env={"TMPDIR": str(small_disk)})
     assert job.status == 2

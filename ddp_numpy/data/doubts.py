@@ -1,0 +1,53 @@
+"""What is odd about rows that can be trained on, in a line each, with what to do."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ddp_numpy.base.scale import Scale
+from ddp_numpy.data.classes import in_short
+from ddp_numpy.data.table import Table
+
+_LEAST_ROWS = 10  # of a class
+_LARGEST_RATIO = 1000.0  # between the scales of two columns
+_MOST_BYTES = 2**24  # of rows that are compared: so it takes some hundredths of a second
+_MOST_ROWS = 30_000
+
+
+def doubts(train: Table, valid: Table, scale: Scale) -> Iterator[str]:
+    """Lines for people about the rows of a source and how they are scaled; none if there is nothing odd."""
+    if not train.predicts_numbers:
+        counts = np.bincount(train.labels)
+        few = [number for number, rows in enumerate(counts) if rows < _LEAST_ROWS]
+        if few:
+            names = in_short(tuple(train.class_names[number] if train.class_names else number for number in few))
+            yield f"fewer than {_LEAST_ROWS} rows to train on are of class {names}: more are needed, or fewer classes"
+    if train.columns and scale.shift is not None:
+        constant = np.flatnonzero(train.features.max(axis=0) == train.features.min(axis=0))
+        if constant.size:
+            names = in_short(tuple(train.columns[number] for number in constant))
+            yield f"of all rows to train on the same in column {names}: --drop leaves a column out"
+    elif train.columns:
+        largest = np.abs(np.array([train.features.min(axis=0), train.features.max(axis=0)], np.float64)).max(axis=0)
+        least, most = int(np.argmin(np.where(largest > 0, largest, np.inf))), int(np.argmax(largest))
+        if largest[most] > _LARGEST_RATIO * largest[least] > 0:
+            large, small = train.columns[most], train.columns[least]
+            yield f"column {large!r} is over {_LARGEST_RATIO:,.0f} times as large as {small!r}: try --scale standard"
+    if (twice := _in_both(train, valid)) > 0:
+        yield (
+            f"{twice:,} of {len(valid.features):,} rows that validate also stand among those to train on: keep one of "
+            "each, or the figures look better than they are"
+        )
+
+
+def _in_both(train: Table, valid: Table) -> int:
+    """How many rows that validate are equal to one that trains, label and all; 0 of so many that it would take long."""
+    if len(train.features) > _MOST_ROWS or train.features.nbytes > _MOST_BYTES:
+        return 0
+    seen = set(_rows(train))
+    return sum(row in seen for row in _rows(valid))
+
+
+def _rows(table: Table) -> Iterator[tuple[bytes, float]]:
+    for row, label in zip(table.features, table.labels.tolist(), strict=True):
+        yield row.tobytes(), label

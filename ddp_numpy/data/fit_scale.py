@@ -1,0 +1,70 @@
+"""From a choice by name and the rows that train to how features are scaled."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.scale import Scale
+from ddp_numpy.data.classes import Array
+
+_BYTES = 255.0
+_LEAST_PIXELS = 64  # numbers of a row that may be an image
+_ROWS = 4096  # of which double precision is in memory at a time
+
+
+def fit_scale(choice: str, train: Array) -> Scale:
+    """How features are scaled, from those of the rows that train (n, d). Rows that validate have no part in it.
+
+    choice: "divide:K"; "none"; "standard", to the mean 0 and the standard deviation 1; "minmax", to 0..1; "robust", to
+    the median 0 and a difference of 1 between the quartiles. "auto" divides by 255 what looks like images of 8 bits,
+    which is many whole numbers 0..255, and some above 127; and standardizes all else. "divide" is what versions did
+    that had no other choice: by 255 if all are whole numbers 0..255, else by 1. A feature that never changes is only
+    shifted.
+    """
+    if choice == "auto":
+        is_image = train.dtype == np.uint8 and train.shape[1] >= _LEAST_PIXELS and train.max() > _BYTES / 2
+        choice = "divide:255" if is_image else "standard"
+    if choice in ("divide", "none"):
+        return Scale(_BYTES if choice == "divide" and train.dtype == np.uint8 else 1.0)
+    if choice.startswith("divide:"):
+        return Scale(float(choice.removeprefix("divide:")))
+    words, statistics = _STATISTICS[choice]
+    shift, spread = statistics(train)
+    if not (np.isfinite(shift).all() and np.isfinite(spread).all()):
+        raise InputError(f"--scale {choice}: features are too large for it; divide them by --scale divide:K")
+    spread[spread == 0] = 1
+    return Scale(spread, shift, words)
+
+
+Pair = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+
+def _mean_and_deviation(train: Array) -> Pair:
+    """In two passes, as the mean of squares less the square of the mean loses digits."""
+    blocks = range(0, len(train), _ROWS)
+    mean = sum(train[start : start + _ROWS].sum(axis=0, dtype=np.float64) for start in blocks) / len(train)
+    variance = sum(np.square(train[start : start + _ROWS] - mean).sum(axis=0) for start in blocks) / len(train)
+    alike = train.max(axis=0) == train.min(axis=0)  # whose deviation is rounding
+    return mean, np.where(alike, 0, np.sqrt(variance))
+
+
+def _least_and_range(train: Array) -> Pair:
+    least = train.min(axis=0).astype(np.float64)
+    return least, train.max(axis=0) - least
+
+
+def _median_and_quartiles(train: Array) -> Pair:
+    quarters = np.empty((3, train.shape[1]))
+    for feature in range(train.shape[1]):
+        quarters[:, feature] = np.percentile(train[:, feature].astype(np.float64), (25, 50, 75))
+    return quarters[1], quarters[2] - quarters[0]
+
+
+_STATISTICS: dict[str, tuple[str, Callable[[Array], Pair]]] = {
+    "standard": ("standardized", _mean_and_deviation),
+    "minmax": ("scaled to 0..1", _least_and_range),
+    "robust": ("scaled by median and quartiles", _median_and_quartiles),
+}
+CHOICES = ("auto", "none", "divide", "divide:K", *_STATISTICS)
