@@ -84,7 +84,7 @@ def _share(data: Dataset | None, comm: "Communicator") -> Dataset:
     """Rank 0's dataset on every rank. The ranks of a node share one copy of its arrays."""
     features, labels = (comm.share(x) for x in ((data.features, data.labels) if data else (None, None)))
     nothing = np.zeros(0, np.uint8)
-    rest = comm.broadcast(data and dataclasses.replace(data, features=nothing, labels=nothing.astype(np.int64)))
+    rest = comm.broadcast(None if data is None else dataclasses.replace(data, features=nothing, labels=nothing))
     assert rest is not None, "rank 0 has a dataset, or has raised an error before"
     return dataclasses.replace(rest, features=features, labels=labels)
 

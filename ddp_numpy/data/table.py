@@ -62,7 +62,7 @@ DEFAULTS = TableOptions()
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows of numbers, each with a class."""
+    """Rows of numbers, each with a class or with a number to predict."""
 
     features: Array
     """(n, d), uint8, float32 or float64."""

@@ -175,10 +175,6 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "npz without y": (bad_npz, "t.npz: has no array y"),
     "out is a file": (unwritable, "file: can't write there"),
     "out holds a run": (used_folder, "out: holds model.npz of another run"),
-    "label beyond int64": (
-        csv(GOOD + "18446744073709551615,1,2\n-5,1,2\n"),
-        "t.csv: row 41: label 1.8446744073709552e+19 is no whole number up to 2^53",
-    ),
     "open quote": (csv(GOOD + '"1,1,2\n'), "t.csv: not a CSV file: "),
     "label column None": (options("--label-column", "None"), "t.csv: no label column 'None'"),
     "label column with escapes": (options("--label-column", "a\x1b[2J\n"), r"t.csv: no label column 'a\x1b[2J\n'"),

@@ -27,6 +27,22 @@ def test_reproducible_training_is_equal_to_the_last_bit(tmp_path: Path) -> None:
     assert job.out.splitlines()[-1] == "EQUAL TO THE LAST BIT on 1, 2, 3 ranks"
 
 
+@pytest.mark.parametrize("scale", ["standard", "robust"])
+def test_a_table_with_names_and_large_numbers_is_too(scale: str, tmp_path: Path) -> None:
+    """Columns as people have them: scaled by statistics that all ranks must have alike, to the last bit."""
+    X, y = classified_rows(331, features=6, classes=3)
+    numbers = X * np.array([1e-3, 1.0, 1e4, 1.0, 1.0, 1.0]) + np.array([0.0, 0.0, 0.0, 1e9, 0.5, -7.0])
+    rows = [
+        f"{'cab'[label]};" + ";".join(f"{x!r}".replace(".", ",") for x in row.tolist())
+        for row, label in zip(numbers, y, strict=True)
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(["class;" + ";".join("uvwxyz"), *rows]))
+    options = ("--data", "t.csv", "--scale", scale, "--epochs", "2", "--batch-size", "50", "--reproducible")
+    job = run_job(None, "-m", "ddp_numpy.verify", "--ranks", "1,3", *options, cwd=tmp_path)
+    assert job.status == 0, job.err
+    assert job.out.splitlines()[-1] == "EQUAL TO THE LAST BIT on 1, 3 ranks"
+
+
 @pytest.mark.parametrize(
     ("dtype", "difference", "bound"),
     [("float32", r"\d\.\de-0[678]", r"4\.9e-03"), ("float64", r"\d\.\de-1[67]", r"1\.0e-12")],
