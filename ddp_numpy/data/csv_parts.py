@@ -125,8 +125,9 @@ def _read_part(path: Path, options: TableOptions, part: int, parts: int) -> _Par
             if values.dtype.kind not in "iuf" or not -_EXACT <= values.min() <= values.max() <= _EXACT:
                 return None
         columns = [name for name in names if name != label[0]]
-        least, most = features.min(axis=0), features.max(axis=0)
-        return _Part(compact_features(features, path), labels, least, most, columns, label)
+        compact = compact_features(features, path)
+        exact = compact if compact.dtype == np.uint8 else features
+        return _Part(compact, labels, exact.min(axis=0), exact.max(axis=0), columns, label)
     except (OSError, ValueError, MemoryError, InputError, KeyError, pd.errors.ParserWarning):  # pandas' are ValueErrors
         return None
 

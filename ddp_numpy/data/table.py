@@ -110,15 +110,14 @@ def make_table(frame: "pd.DataFrame", path: Path, options: TableOptions) -> Tabl
     names = frame.columns = list(map(str, frame.columns))
     if unknown := [name for name in options.drop if name not in names]:
         raise InputError(f"{path}: --drop {unknown[0]}: its columns are {in_short(tuple(names))}")
-    notes = []
-    unnamed = [name for name in names if name.startswith(UNNAMED) and name not in options.drop]
-    for what, left_out in (
-        ("counts the rows", [name for name in unnamed if _counts(frame[name])]),
-        ("is empty", [name for name in unnamed if frame[name].isna().all()]),
-    ):
-        notes += [f"a column without a name {what}: left out" for _ in left_out]
+    notes, left_out = [], list(options.drop)
+    for name in names:
+        what = _of_no_use(frame[name]) if name.startswith(UNNAMED) and name not in options.drop else None
+        if what is not None:
+            notes.append(f"a column without a name {what}: left out")
+            left_out.append(name)
+    if left_out:  # each time, the whole table is copied
         frame = frame.drop(columns=left_out)
-    frame = frame.drop(columns=list(options.drop))
     names = list(frame.columns)
     if len(names) < 2:
         raise InputError(f"{path}: has {len(names)} column left; a label and at least one feature are needed")
@@ -147,14 +146,8 @@ def table_of(
     """
     another = ", or choose another column with --label-column"
     targets, class_names = find_labels(labels, f"label column {label[0]!r}", path, task, another)
-    rows = len(values)
-    counting = [
-        number
-        for number in range(len(columns) if rows >= _LEAST_COUNTED else 0)
-        if values[0, number] in (0, 1)
-        and values[-1, number] == values[0, number] + rows - 1
-        and (np.diff(values[:, number]) == 1).all()
-    ]
+    enough = len(values) >= _LEAST_COUNTED
+    counting = [number for number in range(len(columns)) if enough and _counts_rows(values[:, number])]
     if counting:
         kept = [number for number in range(len(columns)) if number not in counting]
         if not kept:
@@ -166,9 +159,17 @@ def table_of(
     return Table(features, targets, class_names, tuple(columns), tuple(map(one_line, notes)))
 
 
-def _counts(column: "pd.Series") -> bool:
-    """Whether it counts from 0 or 1."""
-    return column.dtype.kind == "i" and column.iloc[0] in (0, 1) and bool((column.diff().iloc[1:] == 1).all())
+def _of_no_use(column: "pd.Series") -> str | None:
+    """Why a column without a name is left out; None if it is not."""
+    if column.dtype.kind == "i" and _counts_rows(column.to_numpy()):
+        return "counts the rows"
+    return "is empty" if column.isna().all() else None
+
+
+def _counts_rows(values: Array) -> bool:
+    """Whether they count from 0 or 1. Nearly all columns are seen by their ends not to."""
+    first, last = float(values[0]), float(values[-1])
+    return first in (0, 1) and last == first + len(values) - 1 and bool((np.diff(values) == 1).all())
 
 
 def _guessed_label(frame: "pd.DataFrame", path: Path, task: str | None) -> tuple[str, str]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from jobs import Job, run_job
 
+from ddp_numpy import SingleProcess, load_data
 from ddp_numpy.data.csv_parts import _read_part
 from ddp_numpy.data.table import TableOptions
 
@@ -34,6 +35,7 @@ CHANGES = {  # the change of one row, and whether rank 0 has to read the file al
     "whole": (None, False),  # uint8
     "fractions": ((ROWS - 7, "2," + ",".join(["0.1"] * 28)), False),  # float32, by one row of the last part
     "too large": ((5, "1," + ",".join(["9007199254740993"] * 28)), True),  # not the same in float64
+    "a column of 0 and 1": ((0, "0," + ",".join(["0", "1"] * 14)), False),
     "quoted": ((ROWS // 2, '1,"7",' + ",".join(["3"] * 27)), True),
     "ends of lines as on old Macs": (None, True),  # \r alone, which pandas takes, and at which no part can be cut
 }
@@ -75,6 +77,22 @@ def test_ranks_read_together_what_one_reads(name: str, loaded: dict[int | None, 
 def test_only_ranks_that_have_the_file_take_part(loaded: dict[int | None, Loaded]) -> None:
     for elsewhere in ("empty", "other"):
         assert loaded[3][elsewhere] == {"sha256": loaded[None]["whole"]["sha256"], "alone": True}
+
+
+def test_a_column_that_counts_the_rows_is_left_out_by_one_and_by_all(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", WHOLE_HEADER, WHOLE)
+    header, *lines = path.read_text().splitlines()
+    rows = [f"{line[: line.rindex(',')]},{number}" for number, line in enumerate(lines, 1)]
+    path.write_text("\n".join([header, *rows]) + "\n")
+    found = []
+    for ranks in (None, 3):
+        env = {"XDG_CACHE_HOME": str(tmp_path / f"cache{ranks}")}
+        job = run_job(ranks, HERE / "shared_csv.py", "t.csv", cwd=tmp_path, env=env)
+        assert job.status == 0, job.err
+        found += json.loads(job.out)
+    assert found[0]["sha256"] == found[1]["sha256"]
+    assert (found[0]["alone"], found[1]["alone"]) == (True, False)
+    assert load_data(str(path), SingleProcess())[0].features.shape[1] == 27
 
 
 def test_what_is_wrong_is_named_by_its_row_in_the_whole_file(tmp_path: Path) -> None:
