@@ -1,7 +1,7 @@
 import gzip
 import struct
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -313,6 +313,47 @@ def test_a_divisor_of_ones_own(tmp_path: Path) -> None:
     X, y = Reader(halved, np.float64).read(np.array([3, 0, 3]))
     np.testing.assert_array_equal(X, train.features[[3, 0, 3]] / 2)
     np.testing.assert_array_equal(y, train.labels[[3, 0, 3]])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scale": "large"}, "scale 'large': must be auto, none, divide, standard, minmax, robust, or divide:K with a"),
+        ({"scale": "divide:0"}, "scale 'divide:0': must be"),
+        ({"scale": "divide:x"}, "scale 'divide:x': must be"),
+        ({"task": "regression"}, "task 'regression': must be 'classify' or 'regress'"),
+        ({"encoding": "utf-9"}, "encoding 'utf-9': none that Python knows"),
+        ({"encoding": "hex"}, "encoding 'hex': none that Python knows"),
+    ],
+)
+def test_what_a_script_asks_for_and_there_is_not(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "t.csv", *classified_rows(30))
+    with pytest.raises(InputError, match=message):
+        load_data(path, COMM, **options)
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"),
+    [
+        ("standard", [[-1, -1, 0], [1, 1, 0]]),
+        ("minmax", [[0, 0, 0], [1, 1, 0]]),
+        ("robust", [[-0.5, -0.5, 0], [0.5, 0.5, 0]]),
+        ("none", [[1, 1e9, 5], [3, 1e9 + 4, 5]]),
+        ("divide", [[1, 1e9, 5], [3, 1e9 + 4, 5]]),
+        ("divide:4", [[0.25, 2.5e8, 1.25], [0.75, 2.5e8 + 1, 1.25]]),
+    ],
+)
+def test_ways_of_scaling(scale: str, expected: list[list[float]], tmp_path: Path) -> None:
+    """Of which the second column has more digits than float32, and the third never changes."""
+    X, y = np.array([[1, 1e9, 5], [3, 1e9 + 4, 5]] * 20), np.array([0, 1] * 20)
+    train, _ = load_data((X, y), COMM, scale=scale)
+    rows = np.array([np.argmax(train.labels == label) for label in (0, 1)])
+    found, _ = Reader(train, np.float32).read(rows)
+    np.testing.assert_allclose(found, np.array(expected, np.float32), rtol=1e-6, atol=1e-6)
+    part = np.empty((2, 2), np.float32)
+    Reader(train, np.float32).read_features(rows, slice(1, 3), part)
+    np.testing.assert_array_equal(part, found[:, 1:])
+    assert np.abs(found).max() <= Reader(train, np.float32).largest * (1 + 1e-6)
 
 
 def test_every_class_has_a_row_to_train_on(tmp_path: Path) -> None:

@@ -106,6 +106,21 @@ def test_each_number_may_be_a_class(tmp_path: Path) -> None:
     assert train_data.classes == len(train_data.class_names) > 100
 
 
+def test_figures_that_are_not_finite_are_no_torn_checkpoint(tmp_path: Path) -> None:
+    """The rows that validate may all have one number, or so large a one that its square is none."""
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(50, 3)), rng.normal(size=50)
+    valid_rows = np.array([row in load_data((X, y), COMM, task="regress")[1].labels for row in y])
+    for same in (2.0, 1e200):
+        table = pd.DataFrame(X, columns=list("abc")).assign(label=np.where(valid_rows, same, y))
+        table.to_csv(tmp_path / "t.csv", index=False)
+        out = f"run{same:g}"
+        options = ("--data", "t.csv", "--task", "regress", "--out", out, "--hidden", "4")
+        assert train(None, *options, "--epochs", "2", cwd=tmp_path).status == 0
+        job = train(2, "--resume", "auto", "--out", out, "--epochs", "3", cwd=tmp_path)
+        assert job.status == 0, job.err
+
+
 OPTIONS = ("--data", "t.csv", "--label-column", "price", "--task", "regress", "--lr", "0.05", "--batch-size", "50")
 
 

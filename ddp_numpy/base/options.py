@@ -184,6 +184,7 @@ class Encoding(Text):
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
         text = super().convert(value, param, context)
         try:
+            "a".encode(text)
             return codecs.lookup(text).name
         except LookupError:
             self.fail(f"{text!r} is no encoding that Python knows; latin-1 and utf-16 are two", param, context)

@@ -1,5 +1,6 @@
 """From a choice by name and the rows that train to how features are scaled."""
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -21,7 +22,7 @@ def fit_scale(choice: str, train: Array) -> Scale:
     the median 0 and a difference of 1 between the quartiles. "auto" divides by 255 what looks like images of 8 bits,
     which is many whole numbers 0..255, and some above 127; and standardizes all else. "divide" is what versions did
     that had no other choice: by 255 if all are whole numbers 0..255, else by 1. A feature that never changes is only
-    shifted.
+    shifted. Raises InputError for another choice, and for numbers that are too large for it.
     """
     if choice == "auto":
         blocks = (train[start : start + _ROWS] for start in range(0, len(train), _ROWS))  # the first mostly tells
@@ -30,8 +31,14 @@ def fit_scale(choice: str, train: Array) -> Scale:
         choice = "divide:255" if is_image else "standard"
     if choice in ("divide", "none"):
         return Scale(_BYTES if choice == "divide" and train.dtype == np.uint8 else 1.0)
-    if choice.startswith("divide:"):
-        return Scale(float(choice.removeprefix("divide:")))
+    word, _, number = choice.partition(":")
+    if word == "divide":
+        with contextlib.suppress(ValueError):
+            if 0 < (divisor := float(number)) < np.inf:
+                return Scale(divisor)
+    if choice not in _STATISTICS:
+        known = ", ".join(["auto", "none", "divide", *_STATISTICS])
+        raise InputError(f"scale {choice!r}: must be {known}, or divide:K with a number K above 0")
     words, statistics = _STATISTICS[choice]
     shift, spread = statistics(train)
     if not (np.isfinite(shift).all() and np.isfinite(spread).all()):
@@ -69,4 +76,3 @@ _STATISTICS: dict[str, tuple[str, Callable[[Array], Pair]]] = {
     "minmax": ("scaled to 0..1", _least_and_range),
     "robust": ("scaled by median and quartiles", _median_and_quartiles),
 }
-CHOICES = ("auto", "none", "divide", "divide:K", *_STATISTICS)

@@ -62,7 +62,9 @@ def load_data(
     read or trained on.
     """
     loaded: list[Dataset | None] = [None, None]
-    options, parsed = TableOptions(label_column, tuple(drop), header, encoding, task), None
+    parsed = None
+    with comm.together():
+        options = TableOptions(label_column, tuple(drop), header, encoding, task)
     # A path may be a Path; the names of sources are texts.
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else str(NAMED)
     # If memory fails a rank inside a collective, the ranks can't agree on an error any more. That rank ends them all.

@@ -38,6 +38,15 @@ class TableOptions:
     task: str | None = None
     """"classify" or "regress"; None: classify, unless the label looks like a measurement."""
 
+    def __post_init__(self) -> None:
+        """Raise InputError for a task or an encoding that there is not."""
+        if self.task not in (None, "classify", "regress"):
+            raise InputError(f"task {self.task!r}: must be 'classify' or 'regress'")
+        try:
+            "a".encode(self.encoding)
+        except LookupError:
+            raise InputError(f"encoding {self.encoding!r}: none that Python knows for texts") from None
+
     def named_label(self, columns: list[str], path: Path) -> tuple[str, str] | None:
         """The column with the labels, and why it is that one, if names alone say so.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 
 import numpy as np
 
@@ -36,10 +37,11 @@ class Epoch:
 
     @property
     def score(self) -> dict[str, float]:
-        """By name, what tells the best epoch: the validation accuracy, or R squared."""
-        if self.valid_accuracy is None:
-            return {"valid_r2": self.valid_r2 or 0.0}
-        return {"valid_accuracy": self.valid_accuracy}
+        """By name, what tells the best epoch, a finite number: the validation accuracy, or R squared."""
+        if self.valid_accuracy is not None:
+            return {"valid_accuracy": self.valid_accuracy}
+        assert self.valid_r2 is not None, "an epoch has one or the other"
+        return {"valid_r2": self.valid_r2 if math.isfinite(self.valid_r2) else -sys.float_info.max}
 
     def as_dict(self) -> dict[str, float | None]:
         """For JSON, which has no word for a number that is not finite but null."""
@@ -51,7 +53,7 @@ def figures(kind: str, sums: Array, data: Dataset) -> dict[str, float]:
     """The figures of an Epoch whose names begin with the kind, "train" or "valid", from sums of loss, score and rows.
 
     Example: predictions 1, 3 of 2, 4 have squared errors 1, 1, so the root of their mean is 1; 2 and 4 themselves are
-    1 off their mean, so R squared is 1 - (1 + 1) / (1 + 1) = 0.
+    1 off their mean, so R squared is 1 - (1 + 1) / (1 + 1) = 0. If the numbers are all the same, it is 1 or 0.
     """
     loss, score, rows = sums.tolist()
     found = {f"{kind}_loss": loss / rows}
@@ -61,5 +63,5 @@ def figures(kind: str, sums: Array, data: Dataset) -> dict[str, float]:
     found[f"{kind}_rmse"] = math.sqrt(squares / rows)
     if kind == "valid":
         variance = float(np.var(data.labels))
-        found["valid_r2"] = 1 - squares / rows / variance if variance else math.nan
+        found["valid_r2"] = 1 - squares / rows / variance if variance else float(squares == 0)
     return found
