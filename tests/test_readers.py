@@ -113,6 +113,8 @@ def test_csv_numbers_keep_their_values(text: str, features: list[list[float]], t
             "row 2: label column 'label' is 0.5, which is no class; predict a number with --task",
         ),
         ("label,a\n0,1\n1e300,2\n", "row 2: label 1e\\+300 is no whole number up to"),
+        ("label,a\n0,1\n-inf,2\n", "row 2: label -inf is no whole number up to"),
+        ("a,b\n0,1\ninf,2\n0,1\n", "row 2: label inf is no whole number up to"),
         ("label,a\n0," + "9" * 300 + "\n1,2\n", "row 1, column 'a': 1e\\+300 is not a finite float32"),
         ("label,a\n0,1\x002\n1,2\n", "line 2 holds a NUL: not a text file"),
         ("label,a\x1b[31m\n0,x\n1,2\n", r"row 1, column 'a\\x1b\[31m': 'x' is not a number"),

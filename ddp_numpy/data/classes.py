@@ -31,9 +31,10 @@ def find_labels(
     if task == "regress":
         return _numbers(labels, what, path), ()
     ask = f"predict a number with --task regress{advice}"
-    if task is None and labels.dtype.kind == "f" and (fractions := np.flatnonzero(labels % 1 != 0)).size:
-        row = int(fractions[0])
-        if np.isfinite(labels[row]):
+    if task is None and labels.dtype.kind == "f":
+        has_fraction = np.isfinite(labels) & (labels != np.rint(labels))
+        if has_fraction.any():
+            row = int(np.argmax(has_fraction))
             raise InputError(f"{path}: row {row + 1}: {what} is {labels[row]}, which is no class; {ask}")
     classes, names = find_classes(labels, path)
     different = len(names) or int(classes.max()) + 1

@@ -191,7 +191,7 @@ def _guessed_label(frame: "pd.DataFrame", path: Path, task: str | None) -> tuple
         what = "has another value in each row, as an index has"
     elif task == "regress":
         what = "may be anything"
-    elif values.dtype.kind == "f" and (values.dropna() % 1 != 0).any():
+    elif values.dtype.kind == "f" and (values.dropna() != np.rint(values.dropna())).any():
         what = "has fractions, as measurements have"
     elif values.dtype.kind in "iuf" and different > MANY_CLASSES:
         what = f"has {different:,} different numbers, as measurements have"
