@@ -114,7 +114,8 @@ def _read_part(path: Path, options: TableOptions, part: int, parts: int) -> _Par
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = parse(io.BytesIO(text), options, form)
         check_shape(table, path, options)
-        table = table.drop(columns=list(options.drop))
+        if options.drop:  # it copies the whole table
+            table = table.drop(columns=list(options.drop))
         names = list(map(str, table.columns))
         label = options.named_label(names, path)
         if label is None or may_be_twice(names) or any(name.startswith(UNNAMED) for name in names):
