@@ -71,7 +71,7 @@ def test_commands_do_their_work_for_nobody(redirection: str, tmp_path: Path) -> 
         "train --epochs 3 --out run --resume auto",  # warns that the newest checkpoint is damaged
         "train --help",
         "train --epochs 1 --out run --resume auto --hidden 9; [ $? = 2 ]",  # an error that nobody hears
-        "settings",
+        "reference",
         "probe",
     )
     lines = [f"{{ $0 -m ddp_numpy.{command}; }} {redirection} || exit 9" for command in commands]
