@@ -70,6 +70,8 @@ def read_data(settings: Settings, comm: Communicator) -> tuple[Dataset, Dataset]
         header=not settings.data.no_header,
         encoding=settings.data.encoding,
         task=settings.data.task,
+        categorical=settings.data.categorical,
+        missing=settings.data.missing,
         valid_fraction=settings.data.valid_fraction,
         seed=settings.training.seed,
         scale=scale,

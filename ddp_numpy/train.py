@@ -146,6 +146,8 @@ def show_header(
     if start.path:
         fields["resumed"] = f"after epoch {trainer.epoch}, step {trainer.step}, from {start.path}"
     report.fields(f"ddp_numpy {ddp_numpy.__version__}", fields)
+    for line in train_data.plan():
+        report.line(f"    {line}")
     report.doubts(train_data.doubts)
     report.table_header(train_data.target is not None)
 

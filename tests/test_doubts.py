@@ -23,7 +23,7 @@ def table(rows: int = 200) -> pd.DataFrame:
     ("changed", "options", "doubt"),
     [
         ({}, {}, None),
-        ({"c": 7.5}, {}, "of all rows to train on the same in column c: --drop leaves a column out"),
+        ({"c": 7.5}, {}, "one value in all rows to train on, in column c: --drop leaves a column out"),
         ({"b": 1e6}, {"scale": "none"}, "column 'b' is over 1,000 times as large as 'a': try --scale standard"),
         (
             {"label": ["rare"] * 9 + ["a", "b"] * 95 + ["a"]},
@@ -66,7 +66,7 @@ def test_the_command_says_it(tmp_path: Path) -> None:
     job = train(2, "--data", "t.csv", "--epochs", "4", cwd=tmp_path)
     assert job.status == 0
     assert [line for line in job.err.splitlines() if line.startswith("warning: ")] == [
-        "warning: of all rows to train on the same in column c: --drop leaves a column out",
+        "warning: one value in all rows to train on, in column c: --drop leaves a column out",
         "warning: after 3 epochs the validation accuracy is 90.0%, no more than always naming the largest class gives "
         "(90.0%): is the label right? Another --lr may help",
     ]

@@ -86,6 +86,23 @@ def kaggle_cancer() -> pd.DataFrame:
     return table.assign(**{"Unnamed: 32": None})
 
 
+def with_places() -> pd.DataFrame:
+    """A column that tells the classes apart better than chance does."""
+    rng, target = np.random.default_rng(2), frame("wine")["target"]
+    places = np.array(["Barolo", "Grignolino", "Barbera"])
+    return frame("wine").assign(
+        place=np.where(rng.random(len(target)) < 0.5, places[target], rng.choice(places, len(target)))
+    )
+
+
+def with_gaps() -> pd.DataFrame:
+    """One value in fifty is missing."""
+    table, features = frame("wine").copy(), frame("wine").columns[:-1]
+    gaps = np.random.default_rng(3).random((len(table), len(features))) < 0.02
+    table[features] = table[features].mask(gaps)
+    return table
+
+
 def spoilt(row: int, column: str, value: Any) -> pd.DataFrame:
     table = frame("iris").astype(object)
     table.loc[row, column] = value
@@ -132,6 +149,9 @@ TRAINED: dict[str, tuple[Table, str, Write, Options]] = {
     "spaces, as numpy.savetxt writes": (lambda: first(WINE(), "Class", WINE()["target"]), "t.txt",
                                         csv(sep=" ", header=False), {"header": False}),
     "zstandard": (IRIS, "t.csv.zst", packed(zstd), {}),
+    "a column of categories": (with_places, "t.csv", plain, {}),
+    "missing values, with means for them": (with_gaps, "t.csv", plain, {"missing": "mean"}),
+    "missing values, without their rows": (with_gaps, "t.csv", plain, {"missing": "drop"}),
     "npz": (DIGITS, "t.npz", lambda table, path: np.savez(
         path, X=table.drop(columns="target").to_numpy(), y=table["target"].to_numpy()), {}),
     "npz with names": (WINE, "t.npz", lambda table, path: np.savez(
@@ -186,15 +206,19 @@ REFUSED: dict[str, tuple[Table, Write, Options, str]] = {
         "t.csv: not a text file in UTF-8; of an older program, --encoding latin-1 may read it; name packed "
         "files .csv.gz, .csv.bz2, .csv.xz or .csv.zst",
     ),
-    "text among features": (
-        lambda: IRIS().assign(place="Oslo"), plain, {},
+    "names of people among features": (
+        lambda: IRIS().assign(**{"by whom": [f"Person {number}" for number in range(150)]}), plain, {},
+        "t.csv: row 1, column 'by whom': 'Person 0' is text, of which there are 150 different ones in 150 rows; leave "
+        "the column out with --drop 'by whom'",
+    ),
+    "text, if no column may have categories": (
+        lambda: IRIS().assign(place="Oslo"), plain, {"categorical": ["none"]},
         "t.csv: row 1, column 'place': 'Oslo' is no number, and most others are none; leave the column out with --drop "
-        "place",
+        "place, or take it for categories with --categorical place",
     ),
     "a date": (
         lambda: IRIS().assign(day="2026-11-27"), plain, {},
-        "t.csv: row 1, column 'day': '2026-11-27' is no number, and most others are none; leave the column out with "
-        "--drop day",
+        "t.csv: row 1, column 'day': '2026-11-27' is a date, and no number; leave the column out with --drop day",
     ),
     "a slip of the pen": (
         lambda: spoilt(6, "petal width (cm)", "0,2"), plain, {},
@@ -202,11 +226,12 @@ REFUSED: dict[str, tuple[Table, Write, Options, str]] = {
     ),
     "a missing value": (
         lambda: spoilt(6, "petal width (cm)", None), plain, {},
-        "t.csv: row 7, column 'petal width (cm)': a value is missing; correct or drop the row",
+        "t.csv: row 7, column 'petal width (cm)': a value is missing; correct or drop the row, or give --missing mean "
+        "or --missing drop",
     ),
     "a missing label": (
         lambda: spoilt(6, "target", None), plain, {},
-        "t.csv: row 7, column 'target': the label is missing; drop the row",
+        "t.csv: row 7, column 'target': the label is missing; drop the row, or all such rows with --missing drop",
     ),
     "a measurement as the label": (
         WINE, plain, {"label_column": "alcohol"},

@@ -78,6 +78,8 @@ def some_other(name: str) -> Any:
     others |= {
         "drop": ("id", "name, or so"),
         "encoding": "iso8859-1",
+        "categorical": ("auto", "zip"),
+        "missing": "mean",
         "scale": "standard",
         "task": "regress",
         "loss": "huber",

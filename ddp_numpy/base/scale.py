@@ -25,6 +25,12 @@ class Scale:
     def __str__(self) -> str:
         return f"divided by {self.divisor:g}" if self.shift is None else self.words
 
+    def words_of(self, feature: int) -> str:
+        """What is done to the numbers x of one feature, for people."""
+        if self.shift is None:
+            return f"x / {self.divisor:g}"
+        return f"(x - {self.shift[feature]:.5g}) / {self.divisor[feature]:.5g}"
+
     def description(self) -> dict[str, Any]:
         """As JSON can hold it; `of` takes it back."""
         if self.shift is None:

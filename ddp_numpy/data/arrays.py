@@ -1,5 +1,6 @@
 """Labelled rows from memory: a table, or features and labels."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,25 @@ def from_memory(source: Any, options: TableOptions) -> Table:
     if not isinstance(source, tuple) or len(source) != 2:
         raise InputError(f"{NAMED}: must be a name, a path, a DataFrame, or a pair X, y; not {type(source).__name__}")
     X, y = source
-    columns = tuple(map(str, getattr(X, "columns", ())))
+    if hasattr(X, "iloc"):
+        label = _new_name(y, X)
+        labelled = X.assign(**{label: np.asarray(y)}) if len(X) == len(y) else X
+        return make_table(labelled, NAMED, dataclasses.replace(options, label_column=label))
     labels = np.asarray(y)
     if labels.dtype.kind == "O":
         labels = labels.astype(str).astype(object)
-    return from_arrays(np.asarray(X), labels, NAMED, options.task, columns)
+    return from_arrays(np.asarray(X), labels, NAMED, options.task)
 
 
-def from_arrays(X: Array, y: Array, path: Path, task: str | None, columns: tuple[str, ...] = ()) -> Table:
+def _new_name(y: Any, X: Any) -> str:
+    """What labels are called beside these columns, if possible as they are called by themselves."""
+    name = str(getattr(y, "name", None) or "label")
+    while name in map(str, X.columns):
+        name += "_"
+    return name
+
+
+def from_arrays(X: Array, y: Array, path: Path, task: str | None) -> Table:
     """The labelled rows of X (n, …), numbers, and y (n,), numbers, booleans or texts. task: see TableOptions.
 
     Raises InputError for arrays of another kind or shape, and as `find_labels` does.
@@ -41,5 +53,4 @@ def from_arrays(X: Array, y: Array, path: Path, task: str | None, columns: tuple
             raise InputError(f"{path}: {name} holds {array.dtype}, not numbers")
     if y.ndim != 1 or X.ndim < 2 or len(X) != len(y) or not X.size:
         raise InputError(f"{path}: X {X.shape} and y {y.shape} must have the shapes (n, …) and (n,), n above 0")
-    features = exact_features(X.reshape(len(X), -1), path, list(columns) or None)
-    return Table(features, *find_labels(y, "y", path, task), columns)
+    return Table(exact_features(X.reshape(len(X), -1), path), *find_labels(y, "y", path, task))

@@ -13,7 +13,7 @@ from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import atomic_write, remove_temporaries
 from ddp_numpy.data.table import Table
 
-_FORMAT = 3  # part of each entry's key: raise it if a reader's result, or the form of entries, changes
+_FORMAT = 4  # part of each entry's key: raise it if a reader's result, or the form of entries, changes
 _NAMES = ("key", "words", "features", "labels")
 _OWNER = "cache"  # of temporary files
 _ABANDONED_SECONDS = 3600.0  # if nothing was written to a file for this long, its writer was killed
@@ -58,8 +58,8 @@ class CacheEntry:
         with contextlib.suppress(OSError, MemoryError, Damaged, InputError, ValueError, TypeError):
             key, words, features, labels = read_arrays(self._file, names=_NAMES).values()
             if key.tobytes() == self._key:
-                texts = map(tuple, json.loads(words.tobytes()))
-                table = Table(features, labels, *texts)
+                class_names, columns, notes, categories = map(tuple, json.loads(words.tobytes()))
+                table = Table(features, labels, class_names, columns, notes, tuple(map(tuple, categories)))
                 table.check()
                 return table
         return None
@@ -76,7 +76,7 @@ class CacheEntry:
             folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(self._file, _OWNER) as file:
                 # One file, so that a kill can't leave one array without the other. It has a CRC-32 of each array.
-                texts = json.dumps([table.class_names, table.columns, table.notes]).encode()
+                texts = json.dumps([table.class_names, table.columns, table.notes, table.categories]).encode()
                 key, words = (np.frombuffer(text, np.uint8) for text in (self._key, texts))
                 np.savez(file, key=key, words=words, features=table.features, labels=table.labels)
             for other in folder.glob(f"{self._source}-*"):

@@ -20,23 +20,23 @@ _EXACT = 2**53  # float64 holds every whole number up to here exactly
 
 
 def find_labels(
-    labels: Array, what: str, path: Path, task: str | None, advice: str = ""
+    labels: Array, what: str, path: Path, task: str | None, advice: str = "", rows: Array | None = None
 ) -> tuple[Array, tuple[Name, ...]]:
     """Labels (n,) for a task: numbers of classes, int64, and their names, as find_classes returns them; or float64, ().
 
     what: the labels, for people; advice: what else may help, "or …". task: "classify", "regress", or None: classify,
-    but not what looks like a measurement. Raises InputError as find_classes does, for what is no number if a number is
-    to be predicted, and if the task is not sure.
+    but not what looks like a measurement. rows (n,): the rows' numbers for people, by default from 1. Raises
+    InputError as find_classes does, for what is no number if a number is to be predicted, and if the task is not sure.
     """
     if task == "regress":
-        return _numbers(labels, what, path), ()
+        return _numbers(labels, what, path, rows), ()
     ask = f"predict a number with --task regress{advice}"
     if task is None and labels.dtype.kind == "f":
         has_fraction = np.isfinite(labels) & (labels != np.rint(labels))
         if has_fraction.any():
-            row = int(np.argmax(has_fraction))
-            raise InputError(f"{path}: row {row + 1}: {what} is {labels[row]}, which is no class; {ask}")
-    classes, names = find_classes(labels, path)
+            at = int(np.argmax(has_fraction))
+            raise InputError(f"{path}: row {numbered(at, rows)}: {what} is {labels[at]}, which is no class; {ask}")
+    classes, names = find_classes(labels, path, rows)
     different = len(names) or int(classes.max()) + 1
     if task is None and labels.dtype.kind in "iuf" and different > max(MANY_CLASSES, len(labels) / _LEAST_ROWS):
         raise InputError(
@@ -46,7 +46,12 @@ def find_labels(
     return classes, names
 
 
-def _numbers(labels: Array, what: str, path: Path) -> npt.NDArray[np.float64]:
+def numbered(position: int, rows: Array | None) -> int:
+    """The number, for people, of the row at this position. rows (n,): all rows' numbers, by default from 1."""
+    return position + 1 if rows is None else int(rows[position])
+
+
+def _numbers(labels: Array, what: str, path: Path, rows: Array | None) -> npt.NDArray[np.float64]:
     """Labels as numbers. Raises InputError for one that is none, and if all are the same."""
     try:
         numbers = labels.astype(np.float64)
@@ -54,14 +59,18 @@ def _numbers(labels: Array, what: str, path: Path) -> npt.NDArray[np.float64]:
         raise InputError(f"{path}: --task regress predicts numbers, and {what} holds text: {one_line(error)}") from None
     finite = np.isfinite(numbers)
     if not finite.all():
-        row = int(np.argmin(finite))
-        raise InputError(f"{path}: row {row + 1}: {what} is {labels[row]}, no finite number; correct or drop the row")
+        at = int(np.argmin(finite))
+        raise InputError(
+            f"{path}: row {numbered(at, rows)}: {what} is {labels[at]}, no finite number; correct or drop the row"
+        )
     if (numbers == numbers[0]).all():
         raise InputError(f"{path}: {what} is {labels[0]} in all {len(labels):,} rows: there is nothing to learn")
     return numbers
 
 
-def find_classes(labels: Array, path: Path) -> tuple[npt.NDArray[np.int64], tuple[Name, ...]]:
+def find_classes(
+    labels: Array, path: Path, rows: Array | None = None
+) -> tuple[npt.NDArray[np.int64], tuple[Name, ...]]:
     """Labels (n,) as numbers of classes (n,), and the classes' names, in sorted order; () if these are 0, 1, 2 ….
 
     labels: whole numbers, in any numeric type, booleans, or texts (str objects). Raises InputError for a label that is
@@ -72,9 +81,9 @@ def find_classes(labels: Array, path: Path) -> tuple[npt.NDArray[np.int64], tupl
         # Beyond 2^53 not each whole number is a float64.
         wrong = ~(np.abs(labels) <= _EXACT) | (labels != np.rint(labels))
         if wrong.any():
-            row = int(np.argmax(wrong))
-            what = "label is missing" if np.isnan(labels[row]) else f"label {labels[row]} is no whole number up to 2^53"
-            raise InputError(f"{path}: row {row + 1}: {what}; correct or drop the row")
+            at = int(np.argmax(wrong))
+            what = "label is missing" if np.isnan(labels[at]) else f"label {labels[at]} is no whole number up to 2^53"
+            raise InputError(f"{path}: row {numbered(at, rows)}: {what}; correct or drop the row")
         labels = labels.astype(np.int64)
     found, classes = np.unique(labels, return_inverse=True)
     names: tuple[Name, ...] = tuple(found.tolist())

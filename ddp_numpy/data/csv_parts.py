@@ -53,7 +53,7 @@ def read_csv_together(path: Path, options: TableOptions, comm: "Communicator") -
     parts = [part for rank in helpers if gathered and (part := gathered[rank]) is not None]
     if len(parts) < len(helpers):
         return None
-    return _joined(parts, path, options.task)
+    return _joined(parts, path, options)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,13 +73,13 @@ class _Part:
     """The label's column, and why it is that one."""
 
 
-def _joined(parts: Sequence[_Part], path: Path, task: str | None) -> Table | None:
+def _joined(parts: Sequence[_Part], path: Path, options: TableOptions) -> Table | None:
     """The table that the parts are of; None if it has to be judged as a whole. Raises InputError as `table_of` does."""
     features, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "labels"))
     least, most = (np.array([getattr(part, name) for part in parts]) for name in ("least", "most"))
     if needs_double(least.min(axis=0), most.max(axis=0)):
         return None
-    return table_of(features, parts[0].columns, labels, parts[0].label, [], path, task)
+    return table_of(features, parts[0].columns, labels, parts[0].label, [], path, options)
 
 
 def _state(path: Path) -> FileState | None:
@@ -99,6 +99,8 @@ def _read_part(path: Path, options: TableOptions, part: int, parts: int) -> _Par
     try:
         form = find_form(path, options.encoding)
         if form.delimiter == SPACES or options.encoding != TableOptions.encoding or not options.header:
+            return None
+        if options.named_categorical:
             return None
         text = _header_and_lines(path, part, parts)
         if b'"' in text or b"\0" in text:  # a line end inside quotes would be cut like any other

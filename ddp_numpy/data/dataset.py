@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ddp_numpy.base.buffers import RowBuffer
+from ddp_numpy.base.columns import Column, are_plain, plan
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.scale import UNSCALED, Scale, Scaler
-from ddp_numpy.data.classes import Array, Name, in_short
+from ddp_numpy.data.classes import Array, Name, in_short, numbered
 
 _ROUNDING = 2.0**12  # how much larger than their differences float32 may hold numbers: it has 24 bits
 
@@ -30,8 +31,8 @@ class Dataset:
     scale: Scale = UNSCALED
     class_names: tuple[Name, ...] = ()
     """What the classes 0, 1, 2 … are called in the data, in this order; () if just so."""
-    columns: tuple[str, ...] = ()
-    """The features' names; () if they have none."""
+    columns: tuple[Column, ...] = ()
+    """Of the table that the features were made of; () if these have no names."""
     target: Scale | None = None
     """How numbers to predict are scaled, as one feature; None of classes."""
     notes: tuple[str, ...] = ()
@@ -53,10 +54,13 @@ class Dataset:
         return self.classes or 1
 
     def __str__(self) -> str:
+        features = f"{self.features.shape[1]:,} features ({self.scale})"
+        if not are_plain(self.columns):
+            features = f"{len(self.columns):,} columns as {features}"
         if self.target is not None:
-            return f"{self.features.shape[1]:,} features ({self.scale}), numbers to predict ({self.target})"
+            return f"{features}, numbers to predict ({self.target})"
         named = f": {in_short(self.class_names)}" if self.class_names else ""
-        return f"{self.features.shape[1]:,} features ({self.scale}), {self.classes} classes{named}"
+        return f"{features}, {self.classes} classes{named}"
 
     def __repr__(self) -> str:
         return f"Dataset({len(self):,} rows of {self})"
@@ -66,13 +70,19 @@ class Dataset:
         """No scaled feature is larger in absolute value, but for rounding."""
         return self.scale.largest(self.features)
 
+    def plan(self) -> list[str]:
+        """Lines for people on what is made of each column; none if it is the same of all."""
+        alike = are_plain(self.columns) and self.scale.shift is None
+        return [] if alike else plan(self.columns, self.scale)
+
     def sha256(self) -> str:
         """A checksum of everything that training uses of this dataset."""
         scale = list(self.scale.description().values())
         names = [json.dumps(self.class_names)] if self.class_names else []
         # So written, the checksum of what earlier versions could read stays as it was.
         target = [] if self.target is None else self.target.description().values()
-        facts = [self.features.dtype, self.features.shape, self.classes, *scale, *names, *target]
+        columns = [] if are_plain(self.columns) else [json.dumps([column.description() for column in self.columns])]
+        facts = [self.features.dtype, self.features.shape, self.classes, *scale, *names, *target, *columns]
         digest = hashlib.sha256(" ".join(map(str, facts)).encode())
         digest.update(np.ascontiguousarray(self.features).data)
         digest.update(np.ascontiguousarray(self.labels).data)
@@ -115,11 +125,18 @@ class Reader:
             self._scale(self._data.features[rows, features], X, features)
 
 
-def compact_features(values: Array, path: Path, columns: list[str] | None = None) -> Array:
+def compact_features(
+    values: Array,
+    path: Path,
+    columns: list[str] | None = None,
+    rows: Array | None = None,
+    may_miss: bool = False,
+) -> Array:
     """Numbers (n, d) as contiguous uint8 if no value changes by it, else as float32.
 
-    Raises InputError for a value that is missing, infinite or too large for float32. The error names its row (from 1)
-    and its column (from 1, or by name).
+    rows (n,): the rows' numbers for people, by default from 1; may_miss: whether a value may be missing, NaN. Raises
+    InputError for a value that is missing, infinite or too large for float32. The error names its row and its column
+    (from 1, or by name).
     """
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
@@ -129,23 +146,34 @@ def compact_features(values: Array, path: Path, columns: list[str] | None = None
             return np.ascontiguousarray(small)
     with np.errstate(over="ignore"):
         single = np.ascontiguousarray(values, np.float32)
-    finite = np.isfinite(single)
-    if not finite.all():
-        row, column = np.argwhere(~finite)[0]
+    fit = np.isfinite(single)
+    if may_miss:
+        fit |= np.isnan(single)
+    if not fit.all():
+        row, column = map(int, np.argwhere(~fit)[0])
         value = values[row, column]
         what = "a value is missing" if np.isnan(value) else f"{value} is not a finite float32"
         name = repr(columns[column]) if columns else column + 1
-        raise InputError(f"{path}: row {row + 1}, column {name}: {what}; correct or drop the row")
+        raise InputError(f"{path}: row {numbered(row, rows)}, column {name}: {what}; correct or drop the row")
     return single
 
 
-def exact_features(values: Array, path: Path, columns: list[str] | None = None) -> Array:
+def exact_features(
+    values: Array,
+    path: Path,
+    columns: list[str] | None = None,
+    rows: Array | None = None,
+    may_miss: bool = False,
+) -> Array:
     """As compact_features, but float64 if float32 would make values of a column alike: dates in seconds, for example.
 
     Raises InputError as compact_features does.
     """
-    compact = compact_features(values, path, columns)
-    if compact.dtype == np.uint8 or not needs_double(values.min(axis=0), values.max(axis=0)):
+    compact = compact_features(values, path, columns, rows, may_miss)
+    if compact.dtype == np.uint8:
+        return compact
+    least, most = (np.nanmin, np.nanmax) if may_miss else (np.min, np.max)
+    if not needs_double(least(values, axis=0), most(values, axis=0)):
         return compact
     return np.ascontiguousarray(values, np.float64)
 

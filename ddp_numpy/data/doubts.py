@@ -26,7 +26,7 @@ def doubts(train: Table, valid: Table, scale: Scale) -> Iterator[str]:
         constant = np.flatnonzero(train.features.max(axis=0) == train.features.min(axis=0))
         if constant.size:
             names = in_short(tuple(train.columns[number] for number in constant))
-            yield f"of all rows to train on the same in column {names}: --drop leaves a column out"
+            yield f"one value in all rows to train on, in column {names}: --drop leaves a column out"
     elif train.columns:
         largest = np.abs(np.array([train.features.min(axis=0), train.features.max(axis=0)], np.float64)).max(axis=0)
         least, most = int(np.argmin(np.where(largest > 0, largest, np.inf))), int(np.argmax(largest))

@@ -15,27 +15,28 @@ _LEAST_PIXELS = 64  # numbers of a row that may be an image
 _ROWS = 4096  # of which double precision is in memory at a time
 
 
-def fit_scale(choice: str, train: Array) -> Scale:
+def fit_scale(choice: str, train: Array, flags: Array | None = None) -> Scale:
     """How features are scaled, from those of the rows that train (n, d). Rows that validate have no part in it.
 
     choice: "divide:K"; "none"; "standard", to the mean 0 and the standard deviation 1; "minmax", to 0..1; "robust", to
     the median 0 and a difference of 1 between the quartiles. "auto" divides by 255 what looks like images of 8 bits,
     which is many whole numbers 0..255, and some above 127; and standardizes all else. "divide" is what versions did
     that had no other choice: by 255 if all are whole numbers 0..255, else by 1. A feature that never changes is only
-    shifted. Raises InputError for another choice, and for numbers that are too large for it.
+    shifted. flags (d,): of the features, those that are 1 or 0 for yes or no, and stay so. Raises InputError for
+    another choice, and for numbers that are too large for it.
     """
     if choice == "auto":
         blocks = (train[start : start + _ROWS] for start in range(0, len(train), _ROWS))  # the first mostly tells
-        is_image = train.dtype == np.uint8 and train.shape[1] >= _LEAST_PIXELS
+        is_image = train.dtype == np.uint8 and train.shape[1] >= _LEAST_PIXELS and flags is None
         is_image = is_image and any(block.max() > _BYTES / 2 for block in blocks)
         choice = "divide:255" if is_image else "standard"
     if choice in ("divide", "none"):
-        return Scale(_BYTES if choice == "divide" and train.dtype == np.uint8 else 1.0)
+        return _divided(_BYTES if choice == "divide" and train.dtype == np.uint8 else 1.0, flags)
     word, _, number = choice.partition(":")
     if word == "divide":
         with contextlib.suppress(ValueError):
             if 0 < (divisor := float(number)) < np.inf:
-                return Scale(divisor)
+                return _divided(divisor, flags)
     if choice not in _STATISTICS:
         known = ", ".join(["auto", "none", "divide", *_STATISTICS])
         raise InputError(f"scale {choice!r}: must be {known}, or divide:K with a number K above 0")
@@ -44,7 +45,15 @@ def fit_scale(choice: str, train: Array) -> Scale:
     if not (np.isfinite(shift).all() and np.isfinite(spread).all()):
         raise InputError(f"--scale {choice}: features are too large for it; divide them by --scale divide:K")
     spread[spread == 0] = 1
+    if flags is not None:
+        shift[flags], spread[flags] = 0, 1
     return Scale(spread, shift, words)
+
+
+def _divided(divisor: float, flags: Array | None) -> Scale:
+    if flags is None or divisor == 1:
+        return Scale(divisor)
+    return Scale(np.where(flags, 1, divisor), np.zeros(len(flags)), f"divided by {divisor:g}")
 
 
 Pair = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]

@@ -13,18 +13,16 @@ import numpy.typing as npt
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.memory import memory_for_file
-from ddp_numpy.base.messages import one_line
 from ddp_numpy.data.arrays import NAMED, from_memory
 from ddp_numpy.data.cache import CacheEntry
 from ddp_numpy.data.classes import find_classes
 from ddp_numpy.data.csv import read_csv
 from ddp_numpy.data.csv_parts import read_csv_together
 from ddp_numpy.data.dataset import Dataset
-from ddp_numpy.data.doubts import doubts
-from ddp_numpy.data.fit_scale import fit_scale
 from ddp_numpy.data.idx import TRAIN, VALIDATION, read_idx_split
 from ddp_numpy.data.mnist import bundled_digits, download_mnist
 from ddp_numpy.data.npz import read_npz
+from ddp_numpy.data.prepare import prepare
 from ddp_numpy.data.split import stratified_split
 from ddp_numpy.data.table import Table, TableOptions
 from ddp_numpy.data.text import is_packed, is_text
@@ -46,6 +44,8 @@ def load_data(
     header: bool = True,
     encoding: str = "utf-8",
     task: str | None = None,
+    categorical: Sequence[str] = ("auto",),
+    missing: str = "error",
     valid_fraction: float = 0.2,
     seed: int = 1,
     scale: str = "auto",
@@ -56,15 +56,15 @@ def load_data(
 
     source: "digits" (bundled), "mnist" (downloaded once); the path of a table of text (.csv, .tsv or .txt, packed or
     not), of a .npz file, or of a folder with MNIST's four IDX files; or rows in memory, of which those of rank 0 count:
-    a DataFrame, or a pair X (n, …), y (n,). label_column, drop, header, encoding, task: of tables, see TableOptions.
-    Folders have a validation split of their own. From other sources, valid_fraction of the rows is held out, by class
-    and by seed. scale: how features are scaled, see fit_scale. Raises InputError, on every rank, for data that can't be
-    read or trained on.
+    a DataFrame, or a pair X (n, …), y (n,). label_column, drop, header, encoding, task,
+    categorical, missing: of tables, see TableOptions. Folders have a validation split of their own. From other sources,
+    valid_fraction of the rows is held out, by class and by seed. scale: how features are scaled, see fit_scale. Raises
+    InputError, on every rank, for data that can't be read or trained on.
     """
     loaded: list[Dataset | None] = [None, None]
     parsed = None
     with comm.together():
-        options = TableOptions(label_column, tuple(drop), header, encoding, task)
+        options = TableOptions(label_column, tuple(drop), header, encoding, task, tuple(categorical), missing)
     # A path may be a Path; the names of sources are texts.
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else str(NAMED)
     # If memory fails a rank inside a collective, the ranks can't agree on an error any more. That rank ends them all.
@@ -138,21 +138,9 @@ def _load(
     try:
         with memory_for_file(Path(source)):
             train, valid = _read(source, options, valid_fraction, seed, parsed)
-            fitted = fit_scale(scale, train.features)
+            return prepare(train, valid, scale, options.missing)
     except OSError as error:
         raise InputError(f"{error.filename or source}: {error.strerror or error}") from error
-    target, classes = None, 0
-    if train.predicts_numbers:
-        target = fit_scale("standard", train.labels[:, np.newaxis])
-    else:
-        classes = len(train.class_names) or int(train.labels.max()) + 1
-    found = tuple(map(one_line, doubts(train, valid, fitted)))
-    return tuple(  # type: ignore[return-value]
-        Dataset(
-            table.features, table.labels, classes, fitted, table.class_names, table.columns, target, table.notes, found
-        )
-        for table in (train, valid)
-    )
 
 
 def _read(

@@ -1,7 +1,6 @@
 """From a table as a file has it to labelled rows of numbers: which column is the label, and what the others are."""
 
 import dataclasses
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,9 @@ import numpy.typing as npt
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.messages import one_line
-from ddp_numpy.data.classes import MANY_CLASSES, Name, find_labels, in_short
+from ddp_numpy.data.classes import MANY_CLASSES, Name, find_labels, in_short, numbered
 from ddp_numpy.data.dataset import exact_features
+from ddp_numpy.data.features import make_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,11 +37,20 @@ class TableOptions:
     """Of files of text."""
     task: str | None = None
     """"classify" or "regress"; None: classify, unless the label looks like a measurement."""
+    categorical: tuple[str, ...] = ("auto",)
+    """Columns of categories; "auto": each column of text that has few different values; "none": no column."""
+    missing: str = "error"
+    """What a missing value is: an "error"; filled with the "mean" of its column; or all of its row is "drop"ped."""
 
     def __post_init__(self) -> None:
-        """Raise InputError for a task or an encoding that there is not."""
-        if self.task not in (None, "classify", "regress"):
-            raise InputError(f"task {self.task!r}: must be 'classify' or 'regress'")
+        """Raise InputError for a task, an encoding or a way with missing values that there is not."""
+        for name, value, known in (
+            ("task", self.task, (None, "classify", "regress")),
+            ("missing", self.missing, ("error", "mean", "drop")),
+        ):
+            if value not in known:
+                words = [repr(word) for word in known if word]
+                raise InputError(f"{name} {value!r}: must be {', '.join(words[:-1])} or {words[-1]}")
         try:
             "a".encode(self.encoding)
         except LookupError:
@@ -65,6 +74,11 @@ class TableOptions:
                     return column, "by its name"
         return None
 
+    @property
+    def named_categorical(self) -> tuple[str, ...]:
+        """The columns that are called categories by name."""
+        return tuple(name for name in self.categorical if name not in ("auto", "none"))
+
 
 DEFAULTS = TableOptions()
 
@@ -83,6 +97,9 @@ class Table:
     """The features' names; () if they have none."""
     notes: tuple[str, ...] = ()
     """What people should know of how the columns were taken."""
+    categories: tuple[tuple[str, ...], ...] = ()
+    """Of each column, the categories that the numbers 0, 1, 2 … in it stand for; () of numbers that are just that, and
+    () in all if no column has categories."""
 
     @property
     def predicts_numbers(self) -> bool:
@@ -98,8 +115,9 @@ class Table:
         features, labels, names = self.features, self.labels, self.class_names
         if features.ndim != 2 or not features.size or features.dtype not in (np.uint8, np.float32, np.float64):
             raise ValueError(f"features are {features.dtype} {features.shape}")
-        if len(self.columns) not in (0, features.shape[1]):
-            raise ValueError(f"{len(self.columns)} names of {features.shape[1]} columns")
+        for what in (self.columns, self.categories):
+            if len(what) not in (0, features.shape[1]):
+                raise ValueError(f"{len(what)} descriptions of {features.shape[1]} columns")
         if labels.dtype == np.float64:
             is_fit = not names and bool(np.isfinite(labels).all())
         else:
@@ -116,9 +134,12 @@ def make_table(frame: "pd.DataFrame", path: Path, options: TableOptions) -> Tabl
     as if it held classes. A column that counts the rows is left out. Raises InputError for a value that can't be used,
     and names its row (from 1) and its column.
     """
+    import pandas as pd
+
     names = frame.columns = list(map(str, frame.columns))
-    if unknown := [name for name in options.drop if name not in names]:
-        raise InputError(f"{path}: --drop {unknown[0]}: its columns are {in_short(tuple(names))}")
+    for option, asked in (("--drop", options.drop), ("--categorical", options.named_categorical)):
+        if unknown := [name for name in asked if name not in names]:
+            raise InputError(f"{path}: {option} {unknown[0]}: its columns are {in_short(tuple(names))}")
     notes, left_out = [], list(options.drop)
     for name in names:
         what = _of_no_use(frame[name]) if name.startswith(UNNAMED) and name not in options.drop else None
@@ -130,12 +151,20 @@ def make_table(frame: "pd.DataFrame", path: Path, options: TableOptions) -> Tabl
     names = list(frame.columns)
     if len(names) < 2:
         raise InputError(f"{path}: has {len(names)} column left; a label and at least one feature are needed")
+    frame.index = pd.RangeIndex(1, len(frame) + 1)  # the rows' numbers, which they keep if others are dropped
+    rows = None
+    if options.missing == "drop" and (missing := frame.isna().any(axis=1).to_numpy()).any():
+        if missing.all():
+            raise InputError(f"{path}: each row has a missing value; --drop leaves a column out")
+        frame = frame[~missing]
+        rows = frame.index.to_numpy()
+        notes.append(f"rows with a missing value, {missing.sum():,} of {len(missing):,}: left out")
     label = options.named_label(names, path) or _guessed_label(frame, path, options.task)
     if frame.attrs.get("header", []).count(label[0]) > 1:
         raise InputError(f"{path}: more than one column is called {label[0]!r}; keep one of them")
     features, labels = frame.drop(columns=label[0]), _labels(frame[label[0]], path)
-    _make_numbers(features, path)
-    return table_of(features.to_numpy(), list(features.columns), labels, label, notes, path, options.task)
+    values, categories = make_numbers(features, path, options)
+    return table_of(values, list(features.columns), labels, label, notes, path, options, categories, rows)
 
 
 def table_of(
@@ -145,27 +174,34 @@ def table_of(
     label: tuple[str, str],
     notes: list[str],
     path: Path,
-    task: str | None,
+    options: TableOptions,
+    categories: tuple[tuple[str, ...], ...] = (),
+    rows: Array | None = None,
 ) -> Table:
     """The table of these features (n, d), without columns that count the rows, and labels (n,) as find_labels takes.
 
-    label: the column of labels, and why it is that one. What a row's number says of its label is an accident of their
-    order, and nothing of a new row. Raises InputError for a number that is not finite, labels that can't be learnt, or
-    if no feature is left.
+    label: the column of labels, and why it is that one; categories: see Table; rows (n,): their numbers, by default
+    from 1. What a row's number says of its label is an accident of their order, and nothing of a new row. Raises
+    InputError for a number that is not finite, labels that can't be learnt, or if no feature is left.
     """
     another = ", or choose another column with --label-column"
-    targets, class_names = find_labels(labels, f"label column {label[0]!r}", path, task, another)
+    targets, class_names = find_labels(labels, f"label column {label[0]!r}", path, options.task, another, rows)
     enough = len(values) >= _LEAST_COUNTED
-    counting = [number for number in range(len(columns)) if enough and _counts_rows(values[:, number])]
+    counting = [
+        number
+        for number in range(len(columns))
+        if enough and not (categories and categories[number]) and _counts_rows(values[:, number], rows)
+    ]
     if counting:
         kept = [number for number in range(len(columns)) if number not in counting]
         if not kept:
             raise InputError(f"{path}: its only feature, {columns[0]!r}, counts the rows; others are needed")
         notes = [*notes, *(f"column {columns[number]!r} counts the rows: left out" for number in counting)]
         values, columns = values[:, kept], [columns[number] for number in kept]
-    features = exact_features(values, path, columns)
+        categories = tuple(categories[number] for number in kept) if categories else ()
+    features = exact_features(values, path, columns, rows, may_miss=options.missing == "mean")
     notes = [f"label is column {label[0]!r}, {label[1]}", *notes]
-    return Table(features, targets, class_names, tuple(columns), tuple(map(one_line, notes)))
+    return Table(features, targets, class_names, tuple(columns), tuple(map(one_line, notes)), categories)
 
 
 def _of_no_use(column: "pd.Series") -> str | None:
@@ -175,10 +211,12 @@ def _of_no_use(column: "pd.Series") -> str | None:
     return "is empty" if column.isna().all() else None
 
 
-def _counts_rows(values: Array) -> bool:
-    """Whether they count from 0 or 1. Nearly all columns are seen by their ends not to."""
-    first, last = float(values[0]), float(values[-1])
-    return first in (0, 1) and last == first + len(values) - 1 and bool((np.diff(values) == 1).all())
+def _counts_rows(values: Array, rows: Array | None = None) -> bool:
+    """Whether they count from 0 or 1. Nearly all columns are seen by their ends not to. rows: see `table_of`."""
+    first, last = (float(values[at]) - numbered(at, rows) for at in (0, len(values) - 1))
+    if first not in (-1, 0) or first != last:
+        return False
+    return bool((np.diff(values) == (1 if rows is None else np.diff(rows))).all())
 
 
 def _guessed_label(frame: "pd.DataFrame", path: Path, task: str | None) -> tuple[str, str]:
@@ -207,43 +245,9 @@ def _labels(column: "pd.Series", path: Path) -> Array:
     """The labels (n,) as numbers, booleans or texts. Raises InputError if one is missing."""
     missing = column.isna().to_numpy()
     if missing.any():
-        row = int(np.argmax(missing))
-        raise InputError(f"{path}: row {row + 1}, column {column.name!r}: the label is missing; drop the row")
+        row = column.index[int(np.argmax(missing))]
+        raise InputError(
+            f"{path}: row {row}, column {column.name!r}: the label is missing; drop the row, or all such rows with "
+            "--missing drop"
+        )
     return column.to_numpy() if column.dtype.kind in "iufb" else column.astype(str).to_numpy(object)
-
-
-def _make_numbers(table: "pd.DataFrame", path: Path) -> None:
-    """Give every column a number type: pandas keeps whole numbers beyond 64 bits as text. True is 1, and False 0.
-
-    Raises InputError for the first value, column by column, that is text, missing or infinite.
-    """
-    import pandas as pd
-
-    changed = {}
-    for name, column in table.items():
-        if column.dtype.kind in "iu":
-            continue
-        if column.dtype.kind == "b":
-            changed[name] = column.to_numpy(np.uint8)
-            continue
-        if column.dtype.kind == "f":
-            numbers = column.to_numpy()
-        else:
-            numbers = changed[name] = pd.to_numeric(column.astype(str), errors="coerce").to_numpy(np.float64)
-        finite = np.isfinite(numbers)
-        if finite.all():
-            continue
-        row = int(np.argmin(finite))
-        value = column.iloc[row]
-        if pd.isna(value):
-            what = "a value is missing; correct or drop the row"
-        elif finite.mean() < 0.5 and not np.isinf(numbers[row]):
-            what = f"{str(value)!r} is no number, and most others are none; leave the column out with --drop "
-            what += shlex.quote(str(name))
-        else:
-            what = (
-                f"{str(value)!r} is not a {'finite ' if np.isinf(numbers[row]) else ''}number; correct or drop the row"
-            )
-        raise InputError(f"{path}: row {row + 1}, column {str(name)!r}: {what}")
-    for name, numbers in changed.items():
-        table[name] = numbers

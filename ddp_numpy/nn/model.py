@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ddp_numpy.base import schema
+from ddp_numpy.base.columns import Column, are_plain, encode
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.memory import memory_for
 from ddp_numpy.base.messages import one_line
@@ -56,8 +57,8 @@ class Sequential:
         """How raw features are scaled before `forward`; `predict` does it itself."""
         self.class_names: tuple[str | int | bool, ...] = ()
         """What the outputs 0, 1, 2 … stand for, and `predict` returns; () if for these numbers."""
-        self.columns: tuple[str, ...] = ()
-        """The features' names; () if they have none. `predict` finds them in a table that has them."""
+        self.columns: tuple[Column, ...] = ()
+        """Of the table that it was trained on; () if features have no names. `predict` makes features of them."""
         self.target: Scale | None = None
         """How numbers to predict are scaled, as one feature; None of a model that classifies."""
         self.joins_rows = any(layer.joins_rows for layer in self.all_layers)
@@ -207,7 +208,7 @@ class Sequential:
         """The logits (B, classes) of raw features X (B, *input_shape), a piece at a time."""
         if self.input_shape is None:
             raise InputError("the model is not built yet; train it, or load it from a file")
-        values = self._chosen(X).to_numpy() if hasattr(X, "to_numpy") else np.asarray(X)
+        values = self._features(X)
         if values.dtype.kind == "O":  # columns of several types, numbers among them
             try:
                 values = values.astype(np.float64)
@@ -238,15 +239,18 @@ class Sequential:
                 raise InputError(f"in row {start + 1} or after it, the model's results are too large for {self.dtype}")
             yield logits
 
-    def _chosen(self, table: Any) -> Any:
-        """The columns of a table that the model was trained on, by name; the table if none of them has such a name."""
-        names = set(map(str, getattr(table, "columns", ())))
-        missing = [name for name in self.columns if name not in names]
-        if len(missing) == len(self.columns):
-            return table
-        if missing:
-            raise InputError(one_line(f"the table has no column {missing[0]!r}, which the model was trained on"))
-        return table.rename(columns=str)[list(self.columns)]
+    def _features(self, X: Any) -> Array:
+        """The raw features of a table or an array, in which columns stand by name, or else in the model's order."""
+        names = set(map(str, getattr(X, "columns", ())))
+        missing = [column.name for column in self.columns if column.name not in names]
+        if len(missing) < len(self.columns):
+            if missing:
+                raise InputError(one_line(f"the table has no column {missing[0]!r}, which the model was trained on"))
+            X = X.rename(columns=str)[[column.name for column in self.columns]]
+        values = X.to_numpy() if hasattr(X, "to_numpy") else np.asarray(X)
+        if are_plain(self.columns) or values.shape[1:] != (len(self.columns),):
+            return values
+        return encode(self.columns, X)
 
     def digest(self) -> str:
         """SHA-256 of the bytes of parameters and buffers: equal on two ranks if and only if their models are."""
@@ -277,7 +281,7 @@ class Sequential:
             **self.scale.description(),
             "classes": self.output_shape[0],
             **({"class_names": list(self.class_names)} if self.class_names else {}),
-            **({"columns": list(self.columns)} if self.columns else {}),
+            **({"columns": [column.description() for column in self.columns]} if self.columns else {}),
             **({} if self.target is None else {"target": self.target.as_one()}),
             "layers": [layer.description() for layer in self.layers],
         }

@@ -24,6 +24,7 @@ _LARGEST = sys.float_info.max
 _DIVISOR = Real(sys.float_info.min, _LARGEST)
 _PLAIN = (str, bool, Real(-_LARGEST, _LARGEST))
 
+_COLUMN = {"name": str, "categories?": [str], "fill?": Real(-_LARGEST, _LARGEST), "indicator?": bool}
 _MODEL: dict[Any, Schema] = {
     "input_shape": [Whole(1)],
     "input_divisor": (_DIVISOR, [_DIVISOR]),  # of all features, or of each
@@ -31,7 +32,7 @@ _MODEL: dict[Any, Schema] = {
     "input_scale?": str,
     "classes": Whole(1),
     "target?": {"shift": Real(-_LARGEST, _LARGEST), "divisor": _DIVISOR},  # of numbers to predict
-    "columns?": [str],
+    "columns?": [(str, _COLUMN)],  # by its name alone, if it is one feature that is never missing
     "class_names?": [(str, bool, Whole(-(2**63), 2**64))],
     "layers": [{"type": str, ...: object}],  # the layers' constructors check the rest
 }

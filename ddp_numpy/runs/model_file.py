@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ddp_numpy.base.columns import Column, feature_names
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import atomic_write
 from ddp_numpy.base.messages import one_line
@@ -68,9 +69,12 @@ def _make(description: dict[str, Any], arrays: dict[str, Any], known: dict[str, 
         raise InputError(f"its layers return {model.output_shape}, and it says {description['classes']} classes")
     model.scale = Scale.of(description, math.prod(model.input_shape or ()))
     model.class_names = tuple(description.get("class_names", ()))
-    model.columns = tuple(description.get("columns", ()))
-    if model.columns and len(model.columns) != math.prod(model.input_shape or ()):
-        raise InputError(f"it has {len(model.columns)} columns for inputs {model.input_shape}")
+    model.columns = tuple(map(Column.of, description.get("columns", ())))
+    features = len(feature_names(model.columns))
+    if model.columns and features != math.prod(model.input_shape or ()):
+        raise InputError(
+            f"its {len(model.columns)} columns are {features} features, and its inputs {model.input_shape}"
+        )
     if "target" in description:
         if description["classes"] != 1:
             raise InputError(f"target is of one number, and it says {description['classes']} classes")

@@ -55,6 +55,15 @@ class Data(Group):
         shown_default="classify, unless the label looks like a measurement",
         help="Whether the label is a class, or a number to predict.",
     )  # fmt: skip
+    categorical: tuple[str, ...] = option(
+        ("auto",), Text(), metavar="auto|none|COLUMN", change=Change.RUN, repeatable=True,
+        help="Columns of categories, one feature for each; auto: text of few different values; may be given several "
+        "times.",
+    )  # fmt: skip
+    missing: Literal["error", "mean", "drop"] = option(
+        "error", click.Choice(["error", "mean", "drop"]), change=Change.RUN,
+        help="What a missing value is: an error, the mean of the training rows, or a reason to drop its row.",
+    )  # fmt: skip
     valid_fraction: float = option(
         0.2, Real(0, 1, min_open=True, max_open=True), change=Change.RUN,
         help="Share of the rows held out for validation where the data has no split of its own.",

@@ -32,13 +32,14 @@ def test_a_table_with_names_and_large_numbers_is_too(scale: str, tmp_path: Path)
     """Columns as people have them: scaled by statistics that all ranks must have alike, to the last bit."""
     X, y = classified_rows(331, features=6, classes=3)
     numbers = X * np.array([1e-3, 1.0, 1e4, 1.0, 1.0, 1.0]) + np.array([0.0, 0.0, 0.0, 1e9, 0.5, -7.0])
+    numbers[::9, 2] = np.nan
     rows = [
-        f"{'cab'[label]};" + ";".join(f"{x!r}".replace(".", ",") for x in row.tolist())
-        for row, label in zip(numbers, y, strict=True)
+        f"{'cab'[label]};{['small', 'large'][number % 2]};" + ";".join(str(x).replace(".", ",") for x in row.tolist())
+        for number, (row, label) in enumerate(zip(numbers, y, strict=True))
     ]
-    (tmp_path / "t.csv").write_text("\n".join(["class;" + ";".join("uvwxyz"), *rows]))
-    options = ("--data", "t.csv", "--scale", scale, "--epochs", "2", "--batch-size", "50", "--reproducible")
-    job = run_job(None, "-m", "ddp_numpy.verify", "--ranks", "1,3", *options, cwd=tmp_path)
+    (tmp_path / "t.csv").write_text("\n".join(["class;" + ";".join("tuvwxyz"), *rows]))
+    options = ("--data", "t.csv", "--scale", scale, "--missing", "mean", "--epochs", "2", "--batch-size", "50")
+    job = run_job(None, "-m", "ddp_numpy.verify", "--ranks", "1,3", "--reproducible", *options, cwd=tmp_path)
     assert job.status == 0, job.err
     assert job.out.splitlines()[-1] == "EQUAL TO THE LAST BIT on 1, 3 ranks"
 
@@ -107,7 +108,7 @@ def test_mistakes(tmp_path: Path) -> None:
 def test_a_full_disk_is_no_difference(small_disk: Path, tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", *classified_rows(331, features=50, classes=5))
     # The model, half as large as a checkpoint with its velocity, has room where the next checkpoint has none.
-    options = (*OPTIONS, "--scale", "divide", "--epochs", "12", "--hidden", "64", "--momentum", "0.9")
+    options = (*OPTIONS, "--scale", "divide", "--epochs", "12", "--hidden", "58", "--momentum", "0.9")
     command = ("-m", "ddp_numpy.verify", "--ranks", "1", *options)
     job = run_job(None, *command, cwd=tmp_path, env={"TMPDIR": str(small_disk)})
     assert job.status == 2
