@@ -8,7 +8,7 @@ from typing import Any
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.comm import Communicator
-from ddp_numpy.data import Dataset, load_data
+from ddp_numpy.data import Dataset, load_data, load_more
 from ddp_numpy.exchange import choose_exchange
 from ddp_numpy.nn import (
     Augment,
@@ -33,7 +33,7 @@ from ddp_numpy.optim.schedules import (
     Step,
     WarmUp,
 )
-from ddp_numpy.settings import AUGMENTATION, HYPERPARAMETERS, IN_LAYERS, Model, Settings, Training
+from ddp_numpy.settings import AUGMENTATION, HYPERPARAMETERS, IN_LAYERS, Data, Model, Settings, Training
 from ddp_numpy.training.average import MovingAverage
 from ddp_numpy.training.patience import EarlyStopping, ReduceOnPlateau
 from ddp_numpy.training.replicas import ReplicaCheck
@@ -56,26 +56,52 @@ _SCHEDULES: dict[str, tuple[str, ...]] = {
 
 def read_data(settings: Settings, comm: Communicator) -> tuple[Dataset, Dataset]:
     """The rows that the settings name, to train and to validate. Collective. Raises InputError."""
-    scale = settings.data.scale
-    if (divisor := settings.data.divisor) is not None:
-        with comm.together():
-            if scale not in ("auto", "divide", named := f"divide:{divisor!r}"):
-                raise InputError(f"--divisor {divisor:g} is another name of --scale divide:{divisor:g}; leave one out")
-        scale = named
+    data = settings.data
+    with comm.together():
+        scale = chosen_scale(data)
     return load_data(
-        settings.data.source,
+        data.source,
         comm,
-        label_column=settings.data.label_column,
-        drop=settings.data.drop,
-        header=not settings.data.no_header,
-        encoding=settings.data.encoding,
-        task=settings.data.task,
-        categorical=settings.data.categorical,
-        missing=settings.data.missing,
-        valid_fraction=settings.data.valid_fraction,
+        **table_options(data),
+        valid=data.valid,
+        valid_fraction=data.valid_fraction,
         seed=settings.training.seed,
         scale=scale,
     )
+
+
+def read_test_data(settings: Settings, train_data: Dataset, comm: Communicator) -> Dataset | None:
+    """The rows of --test, in the columns, classes and scales of the rows to train on. Collective. Raises InputError."""
+    data = settings.data
+    if data.test is None:
+        return None
+    return load_more(
+        data.test, train_data, comm, header=not data.no_header, encoding=data.encoding, missing=data.missing
+    )
+
+
+def table_options(data: Data) -> dict[str, Any]:
+    """What the options say of how a table is read, as load_data and TableOptions take it."""
+    return {
+        "label_column": data.label_column,
+        "drop": data.drop,
+        "header": not data.no_header,
+        "encoding": data.encoding,
+        "task": data.task,
+        "categorical": data.categorical,
+        "missing": data.missing,
+    }
+
+
+def chosen_scale(data: Data) -> str:
+    """What --scale or --divisor says. Raises InputError if both say something."""
+    if data.divisor is None:
+        return data.scale
+    if data.scale not in ("auto", "divide", named := f"divide:{data.divisor!r}"):
+        raise InputError(
+            f"--divisor {data.divisor:g} is another name of --scale divide:{data.divisor:g}; leave one out"
+        )
+    return named
 
 
 def make_trainer(settings: Settings, train_data: Dataset, comm: Communicator) -> Trainer:
@@ -121,15 +147,17 @@ def make_loss(training: Training, data: Dataset, comm: Communicator) -> LossKind
         if (name == "cross-entropy") != (data.target is None):
             what = "classes" if data.target is None else "numbers to predict"
             raise InputError(f"--loss {name}: the labels are {what}; leave it out, or choose another --task")
-        if training.label_smoothing and name != "cross-entropy":
-            raise InputError("--label-smoothing: there are no classes; leave it out")
+        for option in ("label_smoothing", "class_weight"):
+            if getattr(training, option) and name != "cross-entropy":
+                raise InputError(f"{_flag(option)}: there are no classes; leave it out")
         if training.huber_delta is not None and name != "huber":
             raise InputError("--huber-delta: needs --loss huber")
     if name == "mse":
         return MeanSquaredError
     if name == "huber":
         return functools.partial(Huber, delta=training.huber_delta or 1.0)
-    return functools.partial(SoftmaxCrossEntropy, smoothing=training.label_smoothing)
+    weights = data.balanced_weights() if training.class_weight else None
+    return functools.partial(SoftmaxCrossEntropy, smoothing=training.label_smoothing, weights=weights)
 
 
 def make_layers(model: Model, data: Dataset, comm: Communicator) -> list[Layer]:

@@ -9,7 +9,7 @@ from ddp_numpy.base.threads import describe_blas
 from ddp_numpy.cli import run, training_options, training_settings
 from ddp_numpy.comm import Communicator, is_launched, is_reporter, world
 from ddp_numpy.data import Dataset
-from ddp_numpy.making import learning_rate, make_trainer, read_data, scaled_by, schedule_epochs
+from ddp_numpy.making import learning_rate, make_trainer, read_data, read_test_data, scaled_by, schedule_epochs
 from ddp_numpy.nn.table import table
 from ddp_numpy.runs.circumstances import circumstances
 from ddp_numpy.runs.folder import NoRecord, RunFolder
@@ -18,6 +18,7 @@ from ddp_numpy.runs.resume import Start, find_start, identity
 from ddp_numpy.runs.snapshot import Snapshot
 from ddp_numpy.settings import Settings
 from ddp_numpy.training.doubts import Doubts
+from ddp_numpy.training.metrics import figures, interval
 from ddp_numpy.training.signals import stopped_by_signals
 from ddp_numpy.training.trainer import Trainer
 
@@ -56,6 +57,7 @@ def train(settings: Settings, given: set[str], comm: Communicator) -> None:
             settings = start.settings(settings, given)
     settings = comm.broadcast(settings)
     train_data, valid_data = read_data(settings, comm)
+    test_data = read_test_data(settings, train_data, comm)
     trainer = make_trainer(settings, train_data, comm)
     if settings.output.describe:
         for line in table(trainer.model, trainer.piece_rows):
@@ -86,8 +88,22 @@ def train(settings: Settings, given: set[str], comm: Communicator) -> None:
                 record.after_epoch(trainer, epoch)
         if trainer.ended_early:
             report.line(f"ended after epoch {trainer.epoch}: {trainer.early_stopping}")
+        judged = {} if test_data is None else judge(trainer, test_data, settings, report)
         with comm.together(), trainer.averaged():
-            record.finish(trainer.model)
+            record.finish(trainer.model, judged)
+
+
+def judge(trainer: Trainer, data: Dataset, settings: Settings, report: Report) -> dict[str, Any]:
+    """The trained model's figures on rows to test, which are printed too. Collective."""
+    sums = trainer.evaluate(data)
+    found: dict[str, Any] = {"data": settings.data.test, "rows": len(data), **figures("test", sums, data)}
+    if data.target is None:
+        found["test_accuracy_interval"] = least, most = interval(round(sums[1]), len(data))
+        words = f"accuracy {found['test_accuracy']:.2%} (95 % interval {least:.2%} to {most:.2%})"
+    else:
+        words = f"RMSE {found['test_rmse']:.5g}, R² {found['test_r2']:.4f}"
+    report.line(f"test: {words}, loss {found['test_loss']:.4f}, on {len(data):,} rows of {settings.data.test}")
+    return found
 
 
 def begin(

@@ -11,12 +11,15 @@ from ddp_numpy import Huber, InputError, Loss, MeanSquaredError, SoftmaxCrossEnt
 
 ROWS, OUTPUTS = 12, 4
 TOLERANCE = 1e-7
+WEIGHTS = [0.5, 1.0, 3.0, 0.25]
 
 Make = Callable[[int, Any], Loss]
 TABLE: dict[str, Make] = {
     "SoftmaxCrossEntropy": SoftmaxCrossEntropy,
     "smoothing=0.1": lambda outputs, dtype: SoftmaxCrossEntropy(outputs, dtype, smoothing=0.1),
     "smoothing=1": lambda outputs, dtype: SoftmaxCrossEntropy(outputs, dtype, smoothing=1),
+    "weights": lambda outputs, dtype: SoftmaxCrossEntropy(outputs, dtype, weights=WEIGHTS),
+    "weights and smoothing": lambda outputs, dtype: SoftmaxCrossEntropy(outputs, dtype, 0.1, WEIGHTS),
     "MeanSquaredError": MeanSquaredError,
     "Huber": Huber,
     "delta=0.3": lambda outputs, dtype: Huber(outputs, dtype, delta=0.3),
@@ -52,10 +55,14 @@ def test_as_pytorch(name: str, rng: np.random.Generator) -> None:
         "SoftmaxCrossEntropy": torch.nn.CrossEntropyLoss(),
         "smoothing=0.1": torch.nn.CrossEntropyLoss(label_smoothing=0.1),
         "smoothing=1": torch.nn.CrossEntropyLoss(label_smoothing=1.0),
+        "weights": lambda p, y: torch.nn.CrossEntropyLoss(torch.tensor(WEIGHTS).double(), reduction="sum")(p, y) / 500,
+        "weights and smoothing": None,  # PyTorch weights each class of a smoothed target by itself
         "MeanSquaredError": torch.nn.MSELoss(),
         "Huber": torch.nn.HuberLoss(),
         "delta=0.3": torch.nn.HuberLoss(delta=0.3),
     }[name]
+    if module is None:
+        return
     P, y = batch(name, rng, 500)
     loss = TABLE[name](OUTPUTS, np.float64)
     losses, _ = loss.forward(P, y)
@@ -146,6 +153,18 @@ def test_smoothing_is_a_mean_over_the_target(rng: np.random.Generator) -> None:
     losses, right = SoftmaxCrossEntropy(OUTPUTS, np.float64, smoothing=0.1).forward(P, y)
     np.testing.assert_allclose(losses, -(target * log_p).sum(axis=1), rtol=1e-12)
     np.testing.assert_array_equal(right, P.argmax(axis=1) == y)
+
+
+def test_weights_multiply_the_rows_of_their_class(rng: np.random.Generator) -> None:
+    P, y = batch("weights", rng)
+    for smoothing in (0.0, 0.2):
+        plain = SoftmaxCrossEntropy(OUTPUTS, np.float64, smoothing)
+        weighted = SoftmaxCrossEntropy(OUTPUTS, np.float64, smoothing, WEIGHTS)
+        factors = np.array(WEIGHTS)[y]
+        np.testing.assert_allclose(weighted.forward(P, y)[0], plain.forward(P, y)[0] * factors, rtol=1e-14)
+        np.testing.assert_allclose(
+            weighted.backward(7), plain.backward(7) * factors[:, np.newaxis], rtol=1e-12, atol=1e-17
+        )
 
 
 @pytest.mark.parametrize("name", ["MeanSquaredError", "Huber"])

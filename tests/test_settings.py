@@ -80,6 +80,9 @@ def some_other(name: str) -> Any:
         "encoding": "iso8859-1",
         "categorical": ("auto", "zip"),
         "missing": "mean",
+        "valid": "v.csv",
+        "test": "t.csv",
+        "class-weight": "balanced",
         "scale": "standard",
         "task": "regress",
         "loss": "huber",
@@ -112,7 +115,7 @@ def test_what_a_change_means_for_a_resumed_run(name: str) -> None:
     result |= {"trust", "weight-decay", "decay-all", "lr-scaling", "base-batch-size", "schedule", "warm-up", "power"}
     result |= {"schedule-epochs", "final-lr", "lr-every", "lr-factor", "patience", "early-stopping", "min-delta"}
     result |= {"model", "dropout", "input-dropout", "batch-norm", "label-smoothing", "average", "accumulate"}
-    result |= {name for name in OPTIONS if name.startswith("augment-")} | {"loss", "huber-delta"}
+    result |= {name for name in OPTIONS if name.startswith("augment-")} | {"loss", "huber-delta", "class-weight"}
     assert bool(other.changed(before)) == (name in result)
     assert all(change.startswith(f"--{name} was ") for change in other.changed(before))
     # What is not given comes from the run, but for what each start says anew.

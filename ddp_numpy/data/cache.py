@@ -58,8 +58,7 @@ class CacheEntry:
         with contextlib.suppress(OSError, MemoryError, Damaged, InputError, ValueError, TypeError):
             key, words, features, labels = read_arrays(self._file, names=_NAMES).values()
             if key.tobytes() == self._key:
-                class_names, columns, notes, categories = map(tuple, json.loads(words.tobytes()))
-                table = Table(features, labels, class_names, columns, notes, tuple(map(tuple, categories)))
+                table = Table.of(features, labels, json.loads(words.tobytes()))
                 table.check()
                 return table
         return None
@@ -76,8 +75,7 @@ class CacheEntry:
             folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(self._file, _OWNER) as file:
                 # One file, so that a kill can't leave one array without the other. It has a CRC-32 of each array.
-                texts = json.dumps([table.class_names, table.columns, table.notes, table.categories]).encode()
-                key, words = (np.frombuffer(text, np.uint8) for text in (self._key, texts))
+                key, words = (np.frombuffer(x, np.uint8) for x in (self._key, json.dumps(table.words).encode()))
                 np.savez(file, key=key, words=words, features=table.features, labels=table.labels)
             for other in folder.glob(f"{self._source}-*"):
                 if other != self._file:

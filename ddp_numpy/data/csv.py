@@ -21,10 +21,10 @@ def read_csv(path: Path, options: TableOptions = DEFAULTS) -> Table:
 
     Raises OSError as open() does.
     """
-    return make_table(_read_frame(path, options), path, options)
+    return make_table(read_frame(path, options), path, options)
 
 
-def _read_frame(path: Path, options: TableOptions) -> "pd.DataFrame":
+def read_frame(path: Path, options: TableOptions) -> "pd.DataFrame":
     """The table of a file of text, in columns as pandas understands them.
 
     If two columns may have one name, its attrs["header"] has the names as the file has them.

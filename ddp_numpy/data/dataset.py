@@ -33,6 +33,8 @@ class Dataset:
     """What the classes 0, 1, 2 … are called in the data, in this order; () if just so."""
     columns: tuple[Column, ...] = ()
     """Of the table that the features were made of; () if these have no names."""
+    label: str = ""
+    """The name of the column of labels; "" if it has none."""
     target: Scale | None = None
     """How numbers to predict are scaled, as one feature; None of classes."""
     notes: tuple[str, ...] = ()
@@ -47,6 +49,14 @@ class Dataset:
     def largest_share(self) -> float | None:
         """The share of the rows that the class with most of them has; None if numbers are to be predicted."""
         return None if self.target is not None else float(np.bincount(self.labels).max() / len(self))
+
+    def balanced_weights(self) -> list[float]:
+        """For each class a weight with which all classes count alike, and all rows together as without weights.
+
+        Of n rows in k classes, a class of m rows has n / (k * m). Example: of 6 and 2 rows, 0.667 and 2.
+        """
+        rows = np.bincount(self.labels, minlength=self.classes)
+        return [len(self) / (self.classes * count) for count in rows.tolist()]
 
     @property
     def outputs(self) -> int:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ddp_numpy.base.scale import Scale
+from ddp_numpy.base.columns import feature_names
 from ddp_numpy.data.classes import in_short
-from ddp_numpy.data.table import Table
+from ddp_numpy.data.dataset import Dataset
 
 _LEAST_ROWS = 10  # of a class
 _LARGEST_RATIO = 1000.0  # between the scales of two columns
@@ -14,24 +14,25 @@ _MOST_BYTES = 2**24  # of rows that are compared: so it takes some hundredths of
 _MOST_ROWS = 30_000
 
 
-def doubts(train: Table, valid: Table, scale: Scale) -> Iterator[str]:
+def doubts(train: Dataset, valid: Dataset) -> Iterator[str]:
     """Lines for people about the rows of a source and how they are scaled; none if there is nothing odd."""
-    if not train.predicts_numbers:
+    columns = feature_names(train.columns)
+    if train.target is None:
         counts = np.bincount(train.labels)
         few = [number for number, rows in enumerate(counts) if rows < _LEAST_ROWS]
         if few:
             names = in_short(tuple(train.class_names[number] if train.class_names else number for number in few))
             yield f"fewer than {_LEAST_ROWS} rows to train on are of class {names}: more are needed, or fewer classes"
-    if train.columns and scale.shift is not None:
+    if columns and train.scale.shift is not None:
         constant = np.flatnonzero(train.features.max(axis=0) == train.features.min(axis=0))
         if constant.size:
-            names = in_short(tuple(train.columns[number] for number in constant))
+            names = in_short(tuple(columns[number] for number in constant))
             yield f"one value in all rows to train on, in column {names}: --drop leaves a column out"
-    elif train.columns:
+    elif columns:
         largest = np.abs(np.array([train.features.min(axis=0), train.features.max(axis=0)], np.float64)).max(axis=0)
         least, most = int(np.argmin(np.where(largest > 0, largest, np.inf))), int(np.argmax(largest))
         if largest[most] > _LARGEST_RATIO * largest[least] > 0:
-            large, small = train.columns[most], train.columns[least]
+            large, small = columns[most], columns[least]
             yield f"column {large!r} is over {_LARGEST_RATIO:,.0f} times as large as {small!r}: try --scale standard"
     if (twice := _in_both(train, valid)) > 0:
         yield (
@@ -40,7 +41,7 @@ def doubts(train: Table, valid: Table, scale: Scale) -> Iterator[str]:
         )
 
 
-def _in_both(train: Table, valid: Table) -> int:
+def _in_both(train: Dataset, valid: Dataset) -> int:
     """How many rows that validate are equal to one that trains, label and all; 0 of so many that it would take long."""
     if len(train.features) > _MOST_ROWS or train.features.nbytes > _MOST_BYTES:
         return 0
@@ -48,6 +49,6 @@ def _in_both(train: Table, valid: Table) -> int:
     return sum(row in seen for row in _rows(valid))
 
 
-def _rows(table: Table) -> Iterator[tuple[bytes, float]]:
-    for row, label in zip(table.features, table.labels.tolist(), strict=True):
+def _rows(data: Dataset) -> Iterator[tuple[bytes, float]]:
+    for row, label in zip(data.features.astype(np.float32), data.labels.tolist(), strict=True):
         yield row.tobytes(), label

@@ -4,25 +4,25 @@ import contextlib
 import ctypes
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.memory import memory_for_file
-from ddp_numpy.data.arrays import NAMED, from_memory
+from ddp_numpy.data.arrays import NAMED, check_pair, frame_or_pair, from_memory
 from ddp_numpy.data.cache import CacheEntry
 from ddp_numpy.data.classes import find_classes
-from ddp_numpy.data.csv import read_csv
+from ddp_numpy.data.csv import read_csv, read_frame
 from ddp_numpy.data.csv_parts import read_csv_together
 from ddp_numpy.data.dataset import Dataset
 from ddp_numpy.data.idx import TRAIN, VALIDATION, read_idx_split
 from ddp_numpy.data.mnist import bundled_digits, download_mnist
-from ddp_numpy.data.npz import read_npz
-from ddp_numpy.data.prepare import prepare
+from ddp_numpy.data.npz import read_npz, read_pair
+from ddp_numpy.data.prepare import follow, labelled, other_rows, prepare, with_doubts
 from ddp_numpy.data.split import stratified_split
 from ddp_numpy.data.table import Table, TableOptions
 from ddp_numpy.data.text import is_packed, is_text
@@ -32,11 +32,13 @@ if TYPE_CHECKING:
 
     from ddp_numpy.comm import Communicator
 
+Source: TypeAlias = "str | os.PathLike[str] | pd.DataFrame | tuple[npt.ArrayLike, npt.ArrayLike]"
+"""The name or the path of labelled rows, or these themselves."""
 _TRIES = 3  # how often a file is read that changes while it is read
 
 
 def load_data(
-    source: "str | os.PathLike[str] | pd.DataFrame | tuple[npt.ArrayLike, npt.ArrayLike]",
+    source: Source,
     comm: "Communicator",
     *,
     label_column: str | None = None,
@@ -46,6 +48,7 @@ def load_data(
     task: str | None = None,
     categorical: Sequence[str] = ("auto",),
     missing: str = "error",
+    valid: "Source | None" = None,
     valid_fraction: float = 0.2,
     seed: int = 1,
     scale: str = "auto",
@@ -56,30 +59,107 @@ def load_data(
 
     source: "digits" (bundled), "mnist" (downloaded once); the path of a table of text (.csv, .tsv or .txt, packed or
     not), of a .npz file, or of a folder with MNIST's four IDX files; or rows in memory, of which those of rank 0 count:
-    a DataFrame, or a pair X (n, …), y (n,). label_column, drop, header, encoding, task,
-    categorical, missing: of tables, see TableOptions. Folders have a validation split of their own. From other sources,
-    valid_fraction of the rows is held out, by class and by seed. scale: how features are scaled, see fit_scale. Raises
-    InputError, on every rank, for data that can't be read or trained on.
+    a DataFrame, or a pair X (n, …), y (n,). label_column, drop, header, encoding, task, categorical, missing: of
+    tables, see TableOptions. Folders have a validation split of their own. From other sources, valid_fraction of the
+    rows is held out, by class and by seed, unless valid is one more source, with the rows to validate: see load_more.
+    scale: how features are scaled, see fit_scale. Raises InputError, on every rank, for data that can't be read or
+    trained on.
     """
     loaded: list[Dataset | None] = [None, None]
-    parsed = None
     with comm.together():
         options = TableOptions(label_column, tuple(drop), header, encoding, task, tuple(categorical), missing)
-    # A path may be a Path; the names of sources are texts.
-    name = os.fspath(source) if isinstance(source, str | os.PathLike) else str(NAMED)
     # If memory fails a rank inside a collective, the ranks can't agree on an error any more. That rank ends them all.
-    with memory_for_file(Path(name)):
+    with memory_for_file(_path(source)):
+        table, validating = _read_together(source, options, comm)
         with comm.together():
-            if isinstance(source, str | os.PathLike):
-                parsed = _read_csv_together(Path(name), options, comm)
-            elif comm.rank == 0:
-                parsed = from_memory(source, options)
-            if comm.rank == 0:
-                loaded = [*_load(name, options, valid_fraction, seed, scale, parsed)]
+            if table is not None:
+                with _system_errors_named(source):
+                    loaded = [*_split(source, table, validating, options, valid, valid_fraction, seed, scale)]
+        table = validating = None  # so that their memory is freed before the datasets are shared
         # pop takes rank 0's own arrays out of the list, so that they are freed once the shared ones are there.
-        train, valid = (_share(loaded.pop(0), comm) for _ in range(2))
+        train, valid_data = (_share(loaded.pop(0), comm) for _ in range(2))
     _return_freed_memory()
-    return train, valid
+    return train, valid_data
+
+
+def load_table(source: Source, comm: "Communicator", options: TableOptions) -> Table:
+    """All rows of a source, not split yet, on every rank: without those that it has to validate. Collective.
+
+    The ranks of a node share one copy. Raises InputError, on every rank, for data that can't be read or trained on.
+    """
+    with memory_for_file(_path(source)):
+        table, _ = _read_together(source, options, comm)
+        features, labels = (comm.share(x) for x in ((table.features, table.labels) if table else (None, None)))
+        return Table.of(features, labels, comm.broadcast([] if table is None else table.words))
+
+
+def _read_together(source: Source, options: TableOptions, comm: "Communicator") -> tuple[Table | None, Table | None]:
+    """The rows of a source at rank 0, and those to validate if it tells them apart. Collective."""
+    table = validating = None
+    with comm.together():
+        if isinstance(source, str | os.PathLike):
+            table = _read_csv_together(_path(source), options, comm)
+        if table is None and comm.rank == 0:
+            with _system_errors_named(source):
+                table, validating = _read(source, options)
+    return table, validating
+
+
+def _path(source: Source) -> Path:
+    """What messages call a source. A path may be a Path; the names of sources are texts."""
+    return Path(source) if isinstance(source, str | os.PathLike) else NAMED
+
+
+def load_more(
+    source: Source,
+    train: Dataset,
+    comm: "Communicator",
+    *,
+    header: bool = True,
+    encoding: str = "utf-8",
+    missing: str = "error",
+) -> Dataset:
+    """More labelled rows, on every rank: of another source, in the columns, classes and scales of those to train on.
+
+    Collective. source: a table of text, a .npz file, or rows in memory, of which those of rank 0 count. header,
+    encoding, missing: see TableOptions. Raises InputError, on every rank, for data that can't be read or used so.
+    """
+    loaded = None
+    with memory_for_file(_path(source)):
+        with comm.together():
+            if comm.rank == 0:
+                loaded = _read_more(source, train, TableOptions(header=header, encoding=encoding, missing=missing))
+        return _share(loaded, comm)
+
+
+def _read_more(source: Source, train: Dataset, options: TableOptions) -> Dataset:
+    path = _path(source)
+    found: Any = source
+    if isinstance(source, str | os.PathLike):
+        with _system_errors_named(source):
+            if is_text(path):
+                found = read_frame(path, options)
+            elif path.name.endswith(".npz"):
+                found = read_pair(path)
+            else:
+                raise InputError(f"{path}: is no table; give a .csv, .tsv, .txt or .npz file")
+    else:
+        found = frame_or_pair(source, train.label)
+    if not isinstance(found, tuple):
+        return follow(found, train, path, options.missing)
+    X, y = found
+    check_pair(X, y, path)
+    return labelled(X.reshape(len(X), -1), y, train, path)
+
+
+@contextlib.contextmanager
+def _system_errors_named(source: Source) -> Iterator[None]:
+    """A block whose OSErrors become InputErrors that name the file."""
+    try:
+        with memory_for_file(_path(source)):
+            yield
+    except OSError as error:
+        raise InputError(f"{error.filename or _path(source)}: {error.strerror or error}") from error
 
 
 def _share(data: Dataset | None, comm: "Communicator") -> Dataset:
@@ -127,46 +207,51 @@ def _read_csv_alone(path: Path, options: TableOptions) -> Table:
     raise InputError(f"{path}: changed each of the {_TRIES} times that it was read; start when it is complete")
 
 
-def _load(
-    source: str,
+def _split(
+    source: Source,
+    table: Table,
+    validating: Table | None,
     options: TableOptions,
+    valid: "Source | None",
     valid_fraction: float,
     seed: int,
     scale: str,
-    parsed: Table | None,
 ) -> tuple[Dataset, Dataset]:
-    try:
-        with memory_for_file(Path(source)):
-            train, valid = _read(source, options, valid_fraction, seed, parsed)
-            return prepare(train, valid, scale, options.missing)
-    except OSError as error:
-        raise InputError(f"{error.filename or source}: {error.strerror or error}") from error
+    if valid is not None:
+        if validating is not None:
+            raise InputError(f"{_path(source)}: has rows to validate of its own; leave --valid out")
+        train = prepare(table, scale, options.missing)
+        return with_doubts(train, _read_more(valid, train, options))
+    if validating is None:
+        classes = np.zeros(len(table.labels), np.int64) if table.predicts_numbers else table.labels
+        rows, held_out = stratified_split(classes, valid_fraction, seed)
+        if not len(held_out):
+            raise InputError(
+                f"{source}: has one row of each label: more are needed, some to train and some to validate"
+            )
+        table, validating = table.rows(rows), table.rows(held_out)
+    train = prepare(table, scale, options.missing)
+    return with_doubts(train, other_rows(validating, train))
 
 
-def _read(
-    source: str, options: TableOptions, valid_fraction: float, seed: int, parsed: Table | None
-) -> tuple[Table, Table]:
-    path, table = Path(source), parsed
-    if table is None:
-        if source == "digits":
-            return _read_idx_folder(bundled_digits())
-        if source == "mnist":
-            return _read_idx_folder(download_mnist())
-        if not path.exists():
-            raise InputError(f"{path}: no such file or folder; --data takes a path, 'digits' or 'mnist'")
-        if path.is_dir():
-            return _read_idx_folder(path)
-        if is_text(path):
-            table = _read_csv_alone(path, options)
-        elif path.name.endswith(".npz"):
-            table = read_npz(path, options.task)
-        else:
-            raise InputError(f"{path}: unknown kind of file; give a .csv, .tsv, .txt or .npz, or a folder of IDX files")
-    classes = np.zeros(len(table.labels), np.int64) if table.predicts_numbers else table.labels
-    train, valid = stratified_split(classes, valid_fraction, seed)
-    if not len(valid):
-        raise InputError(f"{path}: has one row of each label: more are needed, some to train and some to validate")
-    return table.rows(train), table.rows(valid)
+def _read(source: Source, options: TableOptions) -> tuple[Table, Table | None]:
+    """The rows of a source, and those to validate if it tells them apart."""
+    if not isinstance(source, str | os.PathLike):
+        return from_memory(source, options), None
+    path = Path(source)
+    if source == "digits":
+        return _read_idx_folder(bundled_digits())
+    if source == "mnist":
+        return _read_idx_folder(download_mnist())
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; --data takes a path, 'digits' or 'mnist'")
+    if path.is_dir():
+        return _read_idx_folder(path)
+    if is_text(path):
+        return _read_csv_alone(path, options), None
+    if path.name.endswith(".npz"):
+        return read_npz(path, options.task), None
+    raise InputError(f"{path}: unknown kind of file; give a .csv, .tsv, .txt or .npz, or a folder of IDX files")
 
 
 def _cache_entry(path: Path, options: TableOptions) -> CacheEntry:

@@ -5,6 +5,7 @@ from pathlib import Path
 from ddp_numpy.base.archive import Damaged, read_arrays
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.data.arrays import from_arrays
+from ddp_numpy.data.classes import Array
 from ddp_numpy.data.table import Table
 
 
@@ -13,8 +14,13 @@ def read_npz(path: Path, task: str | None = None) -> Table:
 
     task: see TableOptions. Never unpickles. Raises InputError for any other contents, and OSError as open() does.
     """
+    return from_arrays(*read_pair(path), path, task)
+
+
+def read_pair(path: Path) -> tuple[Array, Array]:
+    """The arrays X and y of a .npz. Raises InputError if it has others or is damaged, and OSError as open() does."""
     try:
         X, y = read_arrays(path, names=("X", "y")).values()
     except Damaged as error:
         raise InputError(f"{path}: {error}") from None
-    return from_arrays(X, y, path, task)
+    return X, y

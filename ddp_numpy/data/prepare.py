@@ -1,33 +1,113 @@
 """From tables of rows to the datasets that a network trains on and is judged by."""
 
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
-from ddp_numpy.base.columns import are_plain, flags
+from ddp_numpy.base.columns import are_plain, encode, flags, texts_of
+from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.messages import one_line
-from ddp_numpy.data.dataset import Dataset
+from ddp_numpy.data.classes import Array, in_short, numbered
+from ddp_numpy.data.dataset import Dataset, exact_features
 from ddp_numpy.data.doubts import doubts
 from ddp_numpy.data.fit_columns import as_features, fit_columns, unseen
 from ddp_numpy.data.fit_scale import fit_scale
 from ddp_numpy.data.table import Table
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def prepare(train: Table, valid: Table, scale: str, missing: str) -> tuple[Dataset, Dataset]:
-    """The rows to train on and those to validate, with all that the first alone decide of both.
+    import pandas as pd
 
-    That is how columns become features, and how these are scaled, and numbers to predict. scale: see fit_scale;
-    missing: see TableOptions. Raises InputError as these do.
+
+def prepare(train: Table, scale: str, missing: str) -> Dataset:
+    """The rows to train on, with all that they alone decide, of others too.
+
+    That is how columns become features, how these are scaled, and numbers to predict. scale: see fit_scale; missing:
+    see TableOptions. Raises InputError as these do.
     """
     columns = fit_columns(train, missing)
-    notes = (*train.notes, *map(one_line, unseen(valid, columns)))
-    train, valid = (as_features(table, columns) for table in (train, valid))
-    fitted = fit_scale(scale, train.features, None if are_plain(columns) else flags(columns))
+    features = as_features(train, columns).features
     target, classes = None, 0
     if train.predicts_numbers:
         target = fit_scale("standard", train.labels[:, np.newaxis])
     else:
         classes = len(train.class_names) or int(train.labels.max()) + 1
-    found = tuple(map(one_line, doubts(train, valid, fitted)))
-    return tuple(  # type: ignore[return-value]
-        Dataset(table.features, table.labels, classes, fitted, table.class_names, columns, target, notes, found)
-        for table in (train, valid)
-    )
+    fitted = fit_scale(scale, features, None if are_plain(columns) else flags(columns))
+    names = train.class_names, columns, train.label, target, train.notes
+    return Dataset(features, train.labels, classes, fitted, *names)
+
+
+def other_rows(table: Table, train: Dataset) -> Dataset:
+    """Other rows of the table that the rows to train on are of."""
+    features = as_features(table, train.columns).features
+    notes = tuple(map(one_line, unseen(table, train.columns)))
+    return dataclasses.replace(train, features=features, labels=table.labels, notes=notes)
+
+
+def follow(table: "pd.DataFrame", train: Dataset, path: "Path", missing: str) -> Dataset:
+    """The labelled rows of another table, in the columns, classes and scales of the rows to train on.
+
+    missing: "drop" leaves rows out that have a missing value. Raises InputError if a column is not there, for a value
+    that can't be used, and for a label that no row to train on has.
+    """
+    import pandas as pd
+
+    table = table.rename(columns=str)
+    names = [train.label, *(column.name for column in train.columns)]
+    for name in names:
+        if name not in table.columns:
+            raise InputError(f"{path}: has no column {name!r}, which the rows to train on have")
+    table = table[names]
+    table.index = pd.RangeIndex(1, len(table) + 1)  # the rows' numbers, which they keep if others are dropped
+    if missing == "drop":
+        table = table.dropna()
+    if not len(table):
+        raise InputError(f"{path}: has no rows{' without a missing value' if missing == 'drop' else ''}")
+    if (missing_labels := table[train.label].isna().to_numpy()).any():
+        row = table.index[int(np.argmax(missing_labels))]
+        raise InputError(f"{path}: row {row}, column {train.label!r}: the label is missing; drop the row")
+    try:
+        features = encode(train.columns, table)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return labelled(features, table[train.label].to_numpy(), train, path, table.index.to_numpy())
+
+
+def labelled(features: Array, labels: Array, train: Dataset, path: "Path", rows: Array | None = None) -> Dataset:
+    """Rows with features (n, d) as those to train on have them, and labels (n,) as they stand in the data.
+
+    rows (n,): their numbers for people, by default from 1. Raises InputError for features of another width, and labels
+    that no row to train on has or that are no numbers.
+    """
+    if features.shape[1:] != train.features.shape[1:]:
+        width, wanted = (" x ".join(map(str, shape)) for shape in (features.shape[1:], train.features.shape[1:]))
+        raise InputError(f"{path}: its rows have {width} features, and those to train on {wanted}")
+    features = exact_features(features, path, rows=rows)
+    found: Any
+    if train.target is not None:
+        try:
+            found = labels.astype(np.float64)
+        except ValueError as error:
+            raise InputError(f"{path}: column {train.label!r} must hold numbers: {one_line(error)}") from None
+        if not np.isfinite(found).all():
+            at = int(np.argmin(np.isfinite(found)))
+            raise InputError(f"{path}: row {numbered(at, rows)}: the label {labels[at]} is no finite number")
+    else:
+        names = train.class_names or tuple(range(train.classes))
+        places = {str(name): place for place, name in enumerate(names)}
+        found = np.array([places.get(text, -1) for text in texts_of(labels)], np.int64)
+        if (unknown := found < 0).any():
+            at = int(np.argmax(unknown))
+            raise InputError(
+                f"{path}: row {numbered(at, rows)}: label {one_line(labels[at])} is none of the classes to train on, "
+                f"{in_short(names)}"
+            )
+    return dataclasses.replace(train, features=features, labels=found, notes=())
+
+
+def with_doubts(train: Dataset, valid: Dataset) -> tuple[Dataset, Dataset]:
+    """The same, with all that people should know of both, and what is odd about them."""
+    notes, found = (*train.notes, *valid.notes), tuple(map(one_line, doubts(train, valid)))
+    return tuple(dataclasses.replace(data, notes=notes, doubts=found) for data in (train, valid))  # type: ignore[return-value]

@@ -10,6 +10,19 @@ from ddp_numpy.base.randomness import generator
 Rows = npt.NDArray[np.int64]
 
 
+def stratified_folds(labels: npt.NDArray[Any], folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """For each row (n,) the fold, 0 to folds - 1, in which it validates. They depend on the arguments alone.
+
+    The rows of each class are shuffled, and all are dealt out one by one, class after class. So two folds differ by at
+    most one row, and by at most one of each class. Example: of classes a a a b b, two folds get a a b and a b.
+    """
+    rng = generator(seed, "split")
+    order = np.concatenate([rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
+    found = np.empty(len(labels), np.int64)
+    found[order] = np.arange(len(labels)) % folds
+    return found
+
+
 def stratified_split(labels: npt.NDArray[Any], fraction: float, seed: int) -> tuple[Rows, Rows]:
     """Row numbers for training and for validation, each ascending. They depend on the arguments alone.
 

@@ -95,11 +95,26 @@ class Table:
     """() if the classes are called 0, 1, 2 …"""
     columns: tuple[str, ...] = ()
     """The features' names; () if they have none."""
+    label: str = ""
+    """The name of the labels; "" if they have none."""
     notes: tuple[str, ...] = ()
     """What people should know of how the columns were taken."""
     categories: tuple[tuple[str, ...], ...] = ()
     """Of each column, the categories that the numbers 0, 1, 2 … in it stand for; () of numbers that are just that, and
     () in all if no column has categories."""
+
+    @property
+    def words(self) -> list[Any]:
+        """All but the arrays, as JSON can hold it; `of` takes it back."""
+        return [self.class_names, self.columns, self.label, self.notes, self.categories]
+
+    @classmethod
+    def of(cls, features: Array, labels: Array, words: list[Any]) -> "Table":
+        """The table of these arrays and words. Raises TypeError or ValueError if they can't be words."""
+        class_names, columns, label, notes, categories = words
+        return cls(
+            features, labels, tuple(class_names), tuple(columns), label, tuple(notes), tuple(map(tuple, categories))
+        )
 
     @property
     def predicts_numbers(self) -> bool:
@@ -201,7 +216,7 @@ def table_of(
         categories = tuple(categories[number] for number in kept) if categories else ()
     features = exact_features(values, path, columns, rows, may_miss=options.missing == "mean")
     notes = [f"label is column {label[0]!r}, {label[1]}", *notes]
-    return Table(features, targets, class_names, tuple(columns), tuple(map(one_line, notes)), categories)
+    return Table(features, targets, class_names, tuple(columns), label[0], tuple(map(one_line, notes)), categories)
 
 
 def _of_no_use(column: "pd.Series") -> str | None:

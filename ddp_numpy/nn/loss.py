@@ -1,5 +1,7 @@
 """The loss of each row. The ranks add up sums over rows."""
 
+import sys
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -7,6 +9,7 @@ import numpy.typing as npt
 
 from ddp_numpy.base import schema
 from ddp_numpy.base.buffers import RowBuffer
+from ddp_numpy.base.errors import InputError
 from ddp_numpy.nn.context import Array
 
 
@@ -49,12 +52,22 @@ class SoftmaxCrossEntropy:
     smoothing s: the target is not all on the right class. It is 1 - s there, and s is spread evenly over all classes
     (Szegedy et al., CVPR 2016, arXiv:1512.00567). Example: s = 0.1 and 4 classes make 0.925 of the right one, and 0.025
     of each other. The loss is then the sum over all classes of -target * log(probability).
+
+    weights (classes,): what the loss of a row of each class is multiplied by. The mean over a batch is still the sum
+    over its rows, divided by their number, and not by the sum of their weights.
     """
 
-    def __init__(self, classes: int, dtype: npt.DTypeLike, smoothing: float = 0.0) -> None:
-        """Raises InputError unless smoothing is a number from 0 to 1."""
+    def __init__(
+        self, classes: int, dtype: npt.DTypeLike, smoothing: float = 0.0, weights: Sequence[float] | None = None
+    ) -> None:
+        """Raises InputError unless smoothing is a number from 0 to 1, and weights are above 0, one a class."""
         schema.check(smoothing, schema.Real(0, 1), "SoftmaxCrossEntropy: smoothing")
+        if weights is not None:
+            schema.check(list(weights), [schema.Real(sys.float_info.min, 1e30)], "SoftmaxCrossEntropy: weights")
+            if len(weights) != classes:
+                raise InputError(f"SoftmaxCrossEntropy: {len(weights)} weights of {classes} classes")
         self._classes, self._smoothing = classes, float(smoothing)
+        self._weights = None if weights is None else np.array(weights, dtype)
         self.gradients = RowBuffer((classes,), dtype)
         """Where backward writes what it returns. A caller may lend it other memory."""
         self._probabilities = RowBuffer((classes,), dtype)
@@ -64,7 +77,10 @@ class SoftmaxCrossEntropy:
         self._firsts = np.arange(0)
 
     def __str__(self) -> str:
-        return f"label smoothing {self._smoothing:g}" if self._smoothing else ""
+        words = [f"label smoothing {self._smoothing:g}"] if self._smoothing else []
+        if self._weights is not None:
+            words.append(f"class weights {self._weights.min():.3g} to {self._weights.max():.3g}")
+        return ", ".join(words)
 
     def forward(self, logits: Array, y: Array, rows: int | None = None) -> tuple[Array, Array]:
         """logits (B, classes), y (B,) in 0..classes-1 -> losses (rows,) in nats, and which guesses are right (rows,).
@@ -93,19 +109,25 @@ class SoftmaxCrossEntropy:
         np.matmul(P.reshape(self._shape), self._ones, out=totals.reshape(self._shape))
         P /= totals
         losses: Array = np.log(totals[:, 0]) - shifted
+        if self._weights is not None:
+            self._row_weights = self._weights[y]
+            losses *= self._row_weights
         return losses[: self._rows], (guesses == y)[: self._rows]
 
     def backward(self, global_rows: int) -> Array:
         """The gradient of the mean loss over global_rows rows at the last forward's logits, in the logits' shape.
 
         With p the softmax of a row, its loss is -log p[y], so d loss / d logits = p - onehot(y); with smoothing,
-        p - target. The mean divides this by global_rows. Rows that do not count get 0. The rows that count are the
-        caller's share of the global rows. To be called once after each forward, as it overwrites the probabilities.
+        p - target; all times the weight of its class. The mean divides this by global_rows. Rows that do not count get
+        0. The rows that count are the caller's share of the global rows. To be called once after each forward, as it
+        overwrites the probabilities.
         """
         P, dlogits = self._probabilities.rows(len(self._right)), self.gradients.rows(*self._shape[:-1])
         if self._smoothing:
             P -= self._smoothing / self._classes
         P.reshape(-1)[self._right] -= 1 - self._smoothing
+        if self._weights is not None:
+            P *= self._row_weights[:, np.newaxis]
         np.divide(P.reshape(self._shape), global_rows, out=dlogits)
         if self._rows < len(P):
             dlogits.reshape(P.shape)[self._rows :] = 0

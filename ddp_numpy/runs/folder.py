@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,7 +19,7 @@ from ddp_numpy.base.files import atomic_write, open_regular, remove_temporaries
 from ddp_numpy.base.lock import FolderLock
 from ddp_numpy.base.threads import blas
 from ddp_numpy.nn import Sequential
-from ddp_numpy.runs.marker import CHECKPOINTS, CONFIG, METRICS, MODEL, Run, written_to
+from ddp_numpy.runs.marker import CHECKPOINTS, CONFIG, METRICS, MODEL, TEST, Run, written_to
 from ddp_numpy.runs.model_file import write_model
 from ddp_numpy.runs.resume import Complaint, Start
 from ddp_numpy.runs.snapshot import Snapshot
@@ -37,7 +38,7 @@ class NoRecord:
     def after_epoch(self, trainer: Trainer, epoch: Epoch) -> None:
         """Do nothing."""
 
-    def finish(self, model: Sequential) -> None:
+    def finish(self, model: Sequential, judged: Mapping[str, Any] | None = None) -> None:
         """Do nothing."""
 
     def __enter__(self) -> "NoRecord":
@@ -164,12 +165,19 @@ class RunFolder:
             f"--out {shlex.quote(str(self.path))} {lower}"
         )
 
-    def finish(self, model: Sequential) -> None:
-        """Write the trained model, and all that is not written yet. Raises InputError if that can't be."""
+    def finish(self, model: Sequential, judged: Mapping[str, Any] | None = None) -> None:
+        """Write the trained model, and all that is not written yet; and its figures on rows to test, if there are any.
+
+        Raises InputError if that can't be.
+        """
         path = self.path / MODEL
         try:
             with atomic_write(path, self._owner) as file:
                 write_model(file, model)
+            path = self.path / TEST
+            if judged:
+                with atomic_write(path, self._owner) as file:
+                    file.write(json.dumps(judged).encode() + b"\n")
             path = self.path / METRICS
             self._append_unwritten()
         except OSError as error:

@@ -15,6 +15,7 @@ from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import HIDDEN, atomic_write, open_regular
 
 RUN, CONFIG, METRICS, CHECKPOINTS, MODEL = "run.json", "config.toml", "metrics.jsonl", "checkpoints", "model.npz"
+TEST = "test.json"  # if there were rows to test
 """What lies in a run's folder. All are files, but CHECKPOINTS is a folder."""
 
 _FORMAT = "ddp_numpy run 1"

@@ -64,6 +64,14 @@ class Data(Group):
         "error", click.Choice(["error", "mean", "drop"]), change=Change.RUN,
         help="What a missing value is: an error, the mean of the training rows, or a reason to drop its row.",
     )  # fmt: skip
+    valid: str | None = option(
+        None, Text(), metavar="FILE", change=Change.RUN,
+        help="A table with the rows that validate, in place of a share of those to train on.",
+    )  # fmt: skip
+    test: str | None = option(
+        None, Text(), metavar="FILE", change=Change.RUN,
+        help="A table whose rows are judged once, by the trained model at the end.",
+    )  # fmt: skip
     valid_fraction: float = option(
         0.2, Real(0, 1, min_open=True, max_open=True), change=Change.RUN,
         help="Share of the rows held out for validation where the data has no split of its own.",
@@ -227,6 +235,10 @@ class Training(Group):
     huber_delta: float | None = option(
         None, positive(), "Of huber: from which error on, in standard deviations of the label, it is a straight line.",
         shown_default="1",
+    )  # fmt: skip
+    class_weight: Literal["balanced"] | None = option(
+        None, click.Choice(["balanced"]), shown_default="all rows count alike",
+        help="Let rows of rare classes count more in the loss, so that all classes count alike.",
     )  # fmt: skip
     label_smoothing: float = option(
         0.0, Real(0, 1, max_open=True), "Share of the right answer that is spread over all classes in the loss."

@@ -345,7 +345,7 @@ class Trainer:
         counts = tally.nothing
         unit = self.exchange.micro_rows or 1
         mine = share(len(data), self.comm.rank, self.comm.size, unit)
-        with self.averaged():
+        with self.averaged(), np.errstate(over="ignore", invalid="ignore"):  # the figures say it
             for part in pieces(mine, max(1, _EVALUATE_ROWS // unit) * unit):
                 rows = np.arange(part.start, part.stop)
                 X, y = read_rows(reader, rows, self.exchange.micro_rows)
