@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": BASE | {"comm", "settings"},
     "making": LIBRARY | {"exchange", "training", "settings"},
     "train": LIBRARY | {"making", "training", "runs", "settings", "cli", ""},
+    "estimators": LIBRARY | {"making", "settings"},
     "crossvalidate": LIBRARY | {"making", "training", "runs", "settings", "cli", ""},
     "verify": LIBRARY | {"making", "runs", "settings", ""},
     "scaling": LIBRARY | {"making", "probe", "training", "runs", "settings", "cli", ""},

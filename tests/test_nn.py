@@ -181,6 +181,10 @@ def test_a_layer_has_one_model() -> None:
     copies = [copy.deepcopy(first), pickle.loads(pickle.dumps(first))]
     for model in copies:
         assert (model.predict(np.ones((2, FEATURES))) == first.predict(np.ones((2, FEATURES)))).all()
+        before = first.predict_proba(np.ones((2, FEATURES)))
+        model.params[...] = 0  # of the copy alone, and of its layers
+        np.testing.assert_allclose(model.predict_proba(np.ones((2, FEATURES))), 1 / 3)
+        np.testing.assert_array_equal(first.predict_proba(np.ones((2, FEATURES))), before)
         model.build((FEATURES,))
     del first
     second.build((FEATURES,))

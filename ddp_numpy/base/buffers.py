@@ -17,6 +17,13 @@ class RowBuffer:
         self._counts: tuple[int, ...] = (0,)
         self._rows = self._memory
 
+    def __getstate__(self) -> tuple[tuple[int, ...], str, float | None]:
+        """What a copy needs: it makes memory of its own."""
+        return self._memory.shape[1:], self._memory.dtype.str, self._fill
+
+    def __setstate__(self, state: tuple[tuple[int, ...], str, float | None]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
+
     def lend(self, rows: npt.NDArray[Any]) -> None:
         """Let `rows` return this array (*counts, *shape), of this dtype, until it is taken back."""
         self._counts, self._rows = rows.shape[: rows.ndim - self._memory.ndim + 1], rows

@@ -1,5 +1,6 @@
 """From files to batches: readers, cache, split and sampler."""
 
+from ddp_numpy.data.csv import read_frame
 from ddp_numpy.data.dataset import Dataset, Reader
 from ddp_numpy.data.load import load_data, load_more, load_table
 from ddp_numpy.data.prepare import other_rows, prepare
@@ -20,6 +21,7 @@ __all__ = [
     "other_rows",
     "pieces",
     "prepare",
+    "read_frame",
     "share",
     "stratified_folds",
 ]

@@ -64,6 +64,15 @@ class Sequential:
         self.joins_rows = any(layer.joins_rows for layer in self.all_layers)
         """Whether some layer needs all rows of the global batch for the output of one: see Layer."""
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a copy, or of a model that was unpickled: let its layers hold views into its own vectors again."""
+        self.__dict__.update(state)
+        if self.input_shape is not None:
+            self.attach_params(np.array(self.params))
+            self.attach_buffers(np.array(self.buffers))
+        if hasattr(self, "grads"):
+            self.attach_grads(np.zeros_like(self.params))
+
     def build(self, input_shape: Shape, params: Array | None = None, buffers: Array | None = None) -> None:
         """Make the layers' memory for rows of this shape. A built model may be built again.
 

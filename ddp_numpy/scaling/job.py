@@ -199,7 +199,7 @@ def until_loss(trainer: Trainer, train: Dataset, valid: Dataset, loss: float, ep
     """
     start = time.perf_counter()
     for epoch in trainer.fit(train, valid, epochs):
-        if trainer.comm.broadcast(epoch.valid_loss <= loss):
+        if trainer.comm.broadcast(epoch.valid_loss is not None and epoch.valid_loss <= loss):
             return {"seconds_to_loss": time.perf_counter() - start, "epochs_to_loss": epoch.number}
     return {"seconds_to_loss": None, "epochs_to_loss": None}
 

@@ -23,7 +23,8 @@ class Epoch:
     train_accuracy: float | None = None
     train_rmse: float | None = None
     """In the units of the numbers to predict; of each row in its own step, too."""
-    valid_loss: float
+    valid_loss: float | None = None
+    """None if no rows validate, and then all others that begin with valid, too."""
     valid_accuracy: float | None = None
     valid_rmse: float | None = None
     valid_r2: float | None = None

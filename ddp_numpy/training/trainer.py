@@ -217,19 +217,20 @@ class Trainer:
         self.epoch, self.step = self.comm.broadcast((epoch, step))
         self.optimizer.steps = self.steps_made
 
-    def train(self, train: Dataset, valid: Dataset, epochs: int) -> list[Epoch]:
+    def train(self, train: Dataset, valid: Dataset | None, epochs: int) -> list[Epoch]:
         """Train up to so many epochs in all, and return the figures of each. Collective. Raises what `fit` raises."""
         return list(self.fit(train, valid, epochs))
 
     def fit(
-        self, train: Dataset, valid: Dataset, epochs: int, on_step: Callable[[int], None] = lambda rows: None
+        self, train: Dataset, valid: Dataset | None, epochs: int, on_step: Callable[[int], None] = lambda rows: None
     ) -> Iterator[Epoch]:
         """Train up to so many epochs in all, yielding the figures of each as it ends. Every rank iterates over all.
 
-        Nothing is trained until somebody iterates: `train` does it for a caller who only wants the end. on_step is
-        called after each step with the number of rows of its global batch. A rank that lets the others wait in training
-        for longer than the stall timeout (see `world`) ends the job. What may take longer on one rank, in on_step or
-        between epochs, goes into a `with comm.unhurried():`.
+        valid: rows to validate after each epoch; None: there are none. Nothing is trained until somebody iterates:
+        `train` does it for a caller who only wants the end. on_step is called after each step with the number of rows
+        of its global batch. A rank that lets the others wait in training for longer than the stall timeout (see
+        `world`) ends the job. What may take longer on one rank, in on_step or between epochs, goes into a
+        `with comm.unhurried():`.
 
         Raises InputError as `prepare` does, ReplicaError if the ranks' weights have come apart, DivergedError at a loss
         or a gradient that is not finite, and Interrupted, after on_step, once `stop` was set. It may then be called
@@ -237,24 +238,28 @@ class Trainer:
         """
         with self.comm.training():
             self.prepare(train)
+            with self.comm.together():
+                if valid is None and (self.plateau is not None or self.early_stopping is not None):
+                    raise InputError("what waits for a lower validation loss needs rows to validate")
         while self.epoch < epochs and not self.ended_early:
             start, rows_before = time.perf_counter(), self.epoch_sums[2]
             self.train_epoch(train, on_step)
             trained = time.perf_counter()
-            valid_sums = self.evaluate(valid)
+            validated = {} if valid is None else figures("valid", self.evaluate(valid), valid)
             self.check_replicas()
             self.epoch += 1
             epoch = Epoch(
                 number=self.epoch,
                 **figures("train", self.epoch_sums, train),
-                **figures("valid", valid_sums, valid),
+                **validated,
                 lr=self.optimizer.lr,
                 images_per_second=(len(train) - rows_before) / (trained - start),
                 seconds=time.perf_counter() - start,
             )
             self.step = 0
             self.epoch_sums[...] = 0
-            self._see(epoch.valid_loss)
+            if epoch.valid_loss is not None:
+                self._see(epoch.valid_loss)
             yield epoch
 
     def _see(self, valid_loss: float) -> None:
