@@ -9,7 +9,7 @@ import pytest
 from tables import classified_rows, write_csv
 
 from ddp_numpy import InputError, SingleProcess, load_data
-from ddp_numpy.data import csv as csv_module
+from ddp_numpy.data import files as files_module
 from ddp_numpy.data.table import Table, TableOptions
 
 COMM = SingleProcess()
@@ -20,9 +20,9 @@ def count_parses(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     def counting(path: Path, options: TableOptions) -> Table:
         parsed.append(path)
-        return csv_module.read_csv(path, options)
+        return files_module.read_table(path, options)
 
-    monkeypatch.setattr("ddp_numpy.data.load.read_csv", counting)
+    monkeypatch.setattr("ddp_numpy.data.load.read_table", counting)
     return parsed
 
 
@@ -146,13 +146,13 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_again(
 
     def read(path: Path, options: TableOptions) -> Table:
         nonlocal replacements
-        table = csv_module.read_csv(path, options)
+        table = files_module.read_table(path, options)
         if replacements:
             replacements -= 1
             os.replace(write_csv(tmp_path / "copy.csv", 255 - X, y), path)
         return table
 
-    monkeypatch.setattr("ddp_numpy.data.load.read_csv", read)
+    monkeypatch.setattr("ddp_numpy.data.load.read_table", read)
     for _ in range(2):  # the second time from the cache
         assert load_data(str(path), COMM)[0].sha256() == expected.sha256()
     path.touch()

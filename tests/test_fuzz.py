@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from memory import memory_left
 
 from ddp_numpy import Dataset, InputError, SingleProcess, load_data
-from ddp_numpy.data.csv import read_csv
 from ddp_numpy.data.csv_parts import _joined, _read_part
+from ddp_numpy.data.files import read_table
 from ddp_numpy.data.table import TableOptions
 
 SECONDS = float(os.environ.get("DDP_NUMPY_FUZZ_SECONDS", "4"))
@@ -38,7 +38,7 @@ def damaged_file(rng: Rng, folder: Path) -> bool:
     assert load(words, folder) is not None
     path = rng.choice(sorted(folder.iterdir()))
     path.write_bytes(corpus_data.damage(rng, path.read_bytes()))
-    return load(words, folder) is not None
+    return load(words, folder, str(rng.choice(["error", "mean", "drop"]))) is not None
 
 
 def damaged_csv_in_parts(rng: Rng, folder: Path) -> bool:
@@ -54,13 +54,13 @@ def damaged_csv_in_parts(rng: Rng, folder: Path) -> bool:
         return False
     error = error_alone = together = alone = None
     try:
-        together = _joined(parts, path, None)
+        together = _joined(parts, path, options)
     except InputError as raised:
         error = str(raised)
     if together is None and error is None:
         return False
     try:
-        alone = read_csv(path, options)
+        alone = read_table(path, options)
     except InputError as raised:
         error_alone = str(raised)
     assert error == error_alone
@@ -86,14 +86,14 @@ def damaged_cache(rng: Rng, folder: Path) -> bool:
     return True
 
 
-def load(words: list[str], folder: Path) -> tuple[Dataset, Dataset] | None:
+def load(words: list[str], folder: Path, missing: str = "error") -> tuple[Dataset, Dataset] | None:
     """What load_data reads, checked; None if it ends in one line."""
     options = dict(zip(words[::2], words[1::2], strict=True))
     before = corpus_data.files(folder)
     loaded = None
     try:
         path = folder / options["--data"]
-        loaded = load_data(str(path), SingleProcess(), label_column=options.get("--label-column"))
+        loaded = load_data(str(path), SingleProcess(), label_column=options.get("--label-column"), missing=missing)
     except InputError as error:
         lines = str(error).splitlines()
         assert len(lines) == 1, lines

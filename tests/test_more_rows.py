@@ -115,7 +115,7 @@ def test_what_can_not_be_read_is_said_before_training(tmp_path: Path) -> None:
     named().to_csv(tmp_path / "t.csv", index=False)
     job = train(None, "--data", "t.csv", "--missing", "mean", "--test", "none.csv", cwd=tmp_path)
     assert job.status == 2
-    assert job.error_lines == ["error: none.csv: No such file or directory"]
+    assert job.error_lines == ["error: none.csv: no such file"]
     assert "epoch" not in job.out
 
 

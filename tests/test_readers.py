@@ -11,7 +11,7 @@ from tables import classified_rows, write_csv
 from ddp_numpy import InputError, Scale, SingleProcess, load_data
 from ddp_numpy.data import Dataset, Reader
 from ddp_numpy.data.classes import Name
-from ddp_numpy.data.csv import read_csv
+from ddp_numpy.data.files import read_table
 from ddp_numpy.data.idx import read_idx, read_idx_split
 from ddp_numpy.data.npz import read_npz
 from ddp_numpy.data.table import TableOptions
@@ -48,7 +48,7 @@ def test_csv_gives_back_what_was_written(name: str, tmp_path: Path) -> None:
     if name.endswith(".gz"):
         path = tmp_path / name
         path.write_bytes(gzip.compress((tmp_path / "t.csv").read_bytes()))
-    table = read_csv(path)
+    table = read_table(path)
     features, labels = table.features, table.labels
     assert features.dtype == np.uint8
     np.testing.assert_array_equal(features, X)
@@ -68,7 +68,7 @@ def test_csv_gives_back_what_was_written(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_the_label_column(text: str, wanted: str | None, expected: list[list[float]], tmp_path: Path) -> None:
-    table = read_csv(text_file(tmp_path, text), TableOptions(label_column=wanted))
+    table = read_table(text_file(tmp_path, text), TableOptions(label_column=wanted))
     np.testing.assert_array_equal(table.features[:2], expected)
     np.testing.assert_array_equal(table.labels[:2], [0, 1])
 
@@ -87,7 +87,7 @@ def test_the_label_column(text: str, wanted: str | None, expected: list[list[flo
     ],
 )
 def test_csv_numbers_keep_their_values(text: str, features: list[list[float]], tmp_path: Path) -> None:
-    read = read_csv(text_file(tmp_path, text)).features
+    read = read_table(text_file(tmp_path, text)).features
     np.testing.assert_array_equal(read.astype(np.float32), np.array(features, np.float32))
 
 
@@ -126,7 +126,7 @@ def test_csv_numbers_keep_their_values(text: str, features: list[list[float]], t
 def test_csv_mistakes_are_named(text: str, message: str, tmp_path: Path) -> None:
     path = text_file(tmp_path, text)
     with pytest.raises(InputError, match=message) as raised:
-        read_csv(path)
+        read_table(path)
     assert str(path) in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -147,7 +147,7 @@ def test_csv_mistakes_are_named(text: str, message: str, tmp_path: Path) -> None
 def test_classes_are_what_the_column_says(
     labels: list[str], classes: list[int], names: tuple[Name, ...], tmp_path: Path
 ) -> None:
-    table = read_csv(text_file(tmp_path, "label,a\n" + "".join(f"{label},5\n" for label in labels)))
+    table = read_table(text_file(tmp_path, "label,a\n" + "".join(f"{label},5\n" for label in labels)))
     assert table.labels.tolist() == classes
     assert (table.class_names, list(map(type, table.class_names))) == (names, list(map(type, names)))
     path = str(text_file(tmp_path, "label,a\n" + "".join(f"{label},5\n" for label in labels * 2)))
@@ -158,27 +158,27 @@ def test_classes_are_what_the_column_says(
 
 def test_a_wanted_label_column_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no label column 'digit'; its columns are label, a: choose"):
-        read_csv(text_file(tmp_path, "label,a\n0,1\n1,2\n"), TableOptions("digit"))
+        read_table(text_file(tmp_path, "label,a\n0,1\n1,2\n"), TableOptions("digit"))
     with pytest.raises(InputError, match=r"no label column '\\n'; its columns are label, a\\nb: choose"):
-        read_csv(text_file(tmp_path, 'label,"a\nb"\n0,1\n1,2\n'), TableOptions("\n"))
+        read_table(text_file(tmp_path, 'label,"a\nb"\n0,1\n1,2\n'), TableOptions("\n"))
 
 
 def test_csv_files_that_are_something_else(tmp_path: Path) -> None:
     binary, cut = tmp_path / "b.csv", tmp_path / "c.csv.gz"
     binary.write_bytes(b"\xff\xfe\x00label\x80\n")
     with pytest.raises(InputError, match="not a text file"):
-        read_csv(binary)
+        read_table(binary)
     binary.write_bytes("label,größe\n0,1\n1,2\n".encode("latin1"))
     with pytest.raises(
         InputError, match="not a text file in UTF-8; of an older program, --encoding latin-1 may read it"
     ):
-        read_csv(binary)
+        read_table(binary)
     cut.write_bytes(gzip.compress(b"label,a\n" + b"0,1\n1,2\n" * 999)[:-12])
     with pytest.raises(InputError, match="cut short or damaged"):
-        read_csv(cut)
+        read_table(cut)
     cut.write_bytes(b"label,a\n0,1\n1,2\n")
     with pytest.raises(InputError, match="cut short or damaged"):
-        read_csv(cut)
+        read_table(cut)
 
 
 @pytest.mark.parametrize("compress", [False, True])

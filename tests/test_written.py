@@ -9,7 +9,7 @@ import pytest
 from jobs import train
 
 from ddp_numpy import load_model
-from ddp_numpy.data.csv import read_csv
+from ddp_numpy.data.files import read_table
 
 WRITTEN = Path(__file__).parent / "data" / "written"
 TABLE = WRITTEN / "table.csv"
@@ -34,7 +34,7 @@ def assert_same_result(folder: Path, run: str) -> None:
 
 @every_run
 def test_a_model_predicts_what_it_did(run: str) -> None:
-    X = read_csv(TABLE).features
+    X = read_table(TABLE).features
     expected = [int(digit) for digit in (WRITTEN / run / "predictions.txt").read_text().strip()]
     assert load_model(WRITTEN / run / "model.npz").predict(X).tolist() == expected
 

@@ -1,7 +1,7 @@
 """From files to batches: readers, cache, split and sampler."""
 
-from ddp_numpy.data.csv import read_frame
 from ddp_numpy.data.dataset import Dataset, Reader
+from ddp_numpy.data.files import read_frame
 from ddp_numpy.data.load import load_data, load_more, load_table
 from ddp_numpy.data.prepare import other_rows, prepare
 from ddp_numpy.data.sampler import batches, epoch_order, pieces, share

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,19 +40,25 @@ def file_state(path: Path) -> FileState:
 
 
 class CacheEntry:
-    """The place in the cache for the rows of a file as the file is when this object is made.
+    """The place in the cache for the rows of a table as its files are when this object is made.
 
-    The key is the absolute path, the options, the size and the modification time. If the cache can't be read or
+    The key is the absolute paths, the options, the sizes and the modification times. If the cache can't be read or
     written, the job takes longer, but does not fail.
     """
 
-    def __init__(self, path: Path, options: str) -> None:
-        """options: those that change what is read from the file. Raises OSError as stat() does."""
-        self._path, self._state = path, file_state(path)
-        source = f"{str(path.resolve())!a} {options!a}"  # a name that is no UTF-8 can't be encoded
-        self._key = f"{source} {self._state[:2]} {_FORMAT}".encode()
-        self._source = hashlib.sha256(source.encode()).hexdigest()[:16]
-        self._file = cache_folder() / "tables" / f"{self._source}-{self._state[0]}-{self._state[1]}-{_FORMAT}.npz"
+    def __init__(self, source: Path, files: Sequence[Path], options: str) -> None:
+        """source: the file, or what all are called together; options: those that change what is read from the files.
+
+        Raises OSError as stat() does.
+        """
+        self._files, self._states = files, [file_state(path) for path in files]
+        # A name that is no UTF-8 can't be encoded.
+        place = f"{str(source.resolve())!a} {options!a}"
+        states = [(str(path.resolve()), *state[:2]) for path, state in zip(files, self._states, strict=True)]
+        self._key = f"{place} {states!a} {_FORMAT}".encode()
+        self._source = hashlib.sha256(place.encode()).hexdigest()[:16]
+        size, newest = sum(state[0] for state in self._states), max(state[1] for state in self._states)
+        self._file = cache_folder() / "tables" / f"{self._source}-{size}-{newest}-{_FORMAT}.npz"
 
     def load(self) -> Table | None:
         """The rows. None if they are not there, or if any byte of them was changed."""
@@ -87,5 +94,5 @@ class CacheEntry:
 
     def _is_unchanged(self) -> bool:
         with contextlib.suppress(OSError):
-            return file_state(self._path) == self._state
+            return [file_state(path) for path in self._files] == self._states
         return False

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.data.table import DEFAULTS, Table, TableOptions, make_table
+from ddp_numpy.data.table import TableOptions
 from ddp_numpy.data.text import Form, find_form, open_text
 
 if TYPE_CHECKING:
@@ -16,15 +16,7 @@ if TYPE_CHECKING:
 _FRACTION = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.IGNORECASE)
 
 
-def read_csv(path: Path, options: TableOptions = DEFAULTS) -> Table:
-    """The labelled rows of a file of text. Raises InputError as `make_table` does, and for what is no table of text.
-
-    Raises OSError as open() does.
-    """
-    return make_table(read_frame(path, options), path, options)
-
-
-def read_frame(path: Path, options: TableOptions) -> "pd.DataFrame":
+def read_text(path: Path, options: TableOptions) -> "pd.DataFrame":
     """The table of a file of text, in columns as pandas understands them.
 
     If two columns may have one name, its attrs["header"] has the names as the file has them.

@@ -1,4 +1,4 @@
-"""Reads a large CSV file with several ranks: each of them parses a part of the lines."""
+"""Reads large files of text with several ranks: each of them parses a part of the lines, or some of the files."""
 
 import contextlib
 import dataclasses
@@ -30,30 +30,45 @@ _FIRST_LINES = re.compile(rb"([^\n]*)\s*([^\n]*)")  # the header and the first r
 _EXACT = 2**53  # float64 holds every whole number up to here exactly
 
 
-def read_csv_together(path: Path, options: TableOptions, comm: "Communicator") -> Table | None:
-    """Parse a file of text with all ranks that have the same file, by its size and time. Collective.
+def read_csv_together(source: Path, files: Sequence[Path], options: TableOptions, comm: "Communicator") -> Table | None:
+    """Parse files of text with all ranks that have the same files, by their sizes and times. Collective.
 
-    Returns at rank 0 what `read_csv` and `make_table` make of it, or None if the file is small, if it was changed or
-    replaced in the meantime, or if they have to judge it as a whole. Returns None at the other ranks. Raises InputError
-    at rank 0 for labels that can't be trained on.
+    source: what messages call the files together. Returns at rank 0 what `read_table` makes of them, or None if they
+    are small, if one was changed or replaced in the meantime, or if they have to be judged as a whole. Returns None at
+    the other ranks. Raises InputError at rank 0 for labels that can't be trained on.
     """
-    state = _state(path)
-    sizes_and_times = comm.broadcast(comm.gather(state and state[:2])) or []
-    size = sizes_and_times[0][0] if sizes_and_times[0] else 0
+    states = [_state(path) for path in files]
+    sizes_and_times = comm.broadcast(comm.gather([state and state[:2] for state in states])) or []
+    size = sum(state[0] for state in sizes_and_times[0] if state)
     helpers = [rank for rank, theirs in enumerate(sizes_and_times) if theirs == sizes_and_times[0]]
     helpers = helpers[: size // _PART_BYTES]
-    if len(helpers) < 2:
+    if len(helpers) < 2 or None in sizes_and_times[0]:
         return None
     mine = None
     if comm.rank in helpers:
-        mine = _read_part(path, options, helpers.index(comm.rank), len(helpers))
-        if _state(path) != state:  # this part may be of another file than the others
+        mine = _read_share(files, options, helpers.index(comm.rank), len(helpers))
+        if [_state(path) for path in files] != states:  # this share may be of another file than the others
             mine = None
     gathered = comm.gather(mine) or []
-    parts = [part for rank in helpers if gathered and (part := gathered[rank]) is not None]
-    if len(parts) < len(helpers):
+    shares = [share for rank in helpers if gathered and (share := gathered[rank]) is not None]
+    if len(shares) < len(helpers):
         return None
-    return _joined(parts, path, options)
+    return _joined([part for share in shares for part in share], source, options)
+
+
+def _read_share(files: Sequence[Path], options: TableOptions, helper: int, helpers: int) -> "list[_Part] | None":
+    """What one of several helpers reads: a part of the only file, or some of the files. None as of `_read_part`."""
+    if len(files) == 1:
+        pieces = [(files[0], helper, helpers)]
+    else:
+        first, stop = (len(files) * edge // helpers for edge in (helper, helper + 1))
+        pieces = [(path, 0, 1) for path in files[first:stop]]
+    parts = []
+    for path, part, count in pieces:
+        if (read := _read_part(path, options, part, count)) is None:
+            return None
+        parts.append(read)
+    return parts
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,6 +90,8 @@ class _Part:
 
 def _joined(parts: Sequence[_Part], path: Path, options: TableOptions) -> Table | None:
     """The table that the parts are of; None if it has to be judged as a whole. Raises InputError as `table_of` does."""
+    if any((part.columns, part.label) != (parts[0].columns, parts[0].label) for part in parts):
+        return None
     features, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "labels"))
     least, most = (np.array([getattr(part, name) for part in parts]) for name in ("least", "most"))
     if needs_double(least.min(axis=0), most.max(axis=0)):

@@ -23,6 +23,17 @@ _LEAST_ROWS = 2  # of a category, on average
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T].*)?")
 
 
+def to_plain_numbers(frame: "pd.DataFrame") -> None:
+    """Give columns of numbers that pandas keeps in types of its own, with marks for missing values, NumPy's types."""
+    for name, column in frame.items():
+        if isinstance(column.dtype, np.dtype) or column.dtype.kind not in "iufb":
+            continue
+        if column.isna().any():
+            frame[name] = column.to_numpy(np.float64, na_value=np.nan)
+        else:
+            frame[name] = column.to_numpy(bool if column.dtype.kind == "b" else f"{column.dtype.kind}8")
+
+
 def make_numbers(
     table: "pd.DataFrame", path: Path, options: "TableOptions"
 ) -> tuple[Array, tuple[tuple[str, ...], ...]]:

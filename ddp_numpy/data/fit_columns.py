@@ -17,6 +17,8 @@ def fit_columns(train: Table, missing: str) -> tuple[Column, ...]:
     missing: see TableOptions. () if the columns have no names. Raises InputError for a column that has no value in the
     rows that train, but some in others.
     """
+    if missing != "mean" and not train.categories:  # there are only numbers, and none is missing
+        return tuple(map(Column, train.columns))
     columns = []
     for number, name in enumerate(train.columns):
         values = train.features[:, number]

@@ -16,9 +16,9 @@ from ddp_numpy.base.memory import memory_for_file
 from ddp_numpy.data.arrays import NAMED, check_pair, frame_or_pair, from_memory
 from ddp_numpy.data.cache import CacheEntry
 from ddp_numpy.data.classes import find_classes
-from ddp_numpy.data.csv import read_csv, read_frame
 from ddp_numpy.data.csv_parts import read_csv_together
 from ddp_numpy.data.dataset import Dataset
+from ddp_numpy.data.files import read_frame, read_table, table_files
 from ddp_numpy.data.idx import TRAIN, VALIDATION, read_idx_split
 from ddp_numpy.data.mnist import bundled_digits, download_mnist
 from ddp_numpy.data.npz import read_npz, read_pair
@@ -57,13 +57,13 @@ def load_data(
 
     Rank 0 reads them; a large table of text is parsed by all ranks that have it.
 
-    source: "digits" (bundled), "mnist" (downloaded once); the path of a table of text (.csv, .tsv or .txt, packed or
-    not), of a .npz file, or of a folder with MNIST's four IDX files; or rows in memory, of which those of rank 0 count:
-    a DataFrame, or a pair X (n, …), y (n,). label_column, drop, header, encoding, task, categorical, missing: of
-    tables, see TableOptions. Folders have a validation split of their own. From other sources, valid_fraction of the
-    rows is held out, by class and by seed, unless valid is one more source, with the rows to validate: see load_more.
-    scale: how features are scaled, see fit_scale. Raises InputError, on every rank, for data that can't be read or
-    trained on.
+    source: "digits" (bundled), "mnist" (downloaded once); the path of a table, which is a file of text (.csv, .tsv or
+    .txt, packed or not), .parquet or .feather, a folder of such files, or a pattern that they fit; of a .npz file, or
+    of a folder with MNIST's four IDX files; or rows in memory, of which those of rank 0 count: a DataFrame, or a pair
+    X (n, …), y (n,). label_column, drop, header, encoding, task, categorical, missing: of tables, see TableOptions.
+    MNIST and its like have rows to validate of their own. From other sources, valid_fraction of the rows is held out,
+    by class and by seed, unless valid is one more source, with the rows to validate: see load_more. scale: how features
+    are scaled, see fit_scale. Raises InputError, on every rank, for data that can't be read or trained on.
     """
     loaded: list[Dataset | None] = [None, None]
     with comm.together():
@@ -98,7 +98,7 @@ def _read_together(source: Source, options: TableOptions, comm: "Communicator") 
     table = validating = None
     with comm.together():
         if isinstance(source, str | os.PathLike):
-            table = _read_csv_together(_path(source), options, comm)
+            table = _read_table_together(_path(source), options, comm)
         if table is None and comm.rank == 0:
             with _system_errors_named(source):
                 table, validating = _read(source, options)
@@ -134,15 +134,9 @@ def load_more(
 
 def _read_more(source: Source, train: Dataset, options: TableOptions) -> Dataset:
     path = _path(source)
-    found: Any = source
     if isinstance(source, str | os.PathLike):
         with _system_errors_named(source):
-            if is_text(path):
-                found = read_frame(path, options)
-            elif path.name.endswith(".npz"):
-                found = read_pair(path)
-            else:
-                raise InputError(f"{path}: is no table; give a .csv, .tsv, .txt or .npz file")
+            found = _frame_or_pair_of(path, options)
     else:
         found = frame_or_pair(source, train.label)
     if not isinstance(found, tuple):
@@ -150,6 +144,18 @@ def _read_more(source: Source, train: Dataset, options: TableOptions) -> Dataset
     X, y = found
     check_pair(X, y, path)
     return labelled(X.reshape(len(X), -1), y, train, path)
+
+
+def _frame_or_pair_of(path: Path, options: TableOptions) -> Any:
+    """The columns of a table's files, or the arrays X and y of a .npz file."""
+    _refuse_stdin(path)
+    if table_files(path):
+        return read_frame(path, options)
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if path.name.endswith(".npz"):
+        return read_pair(path)
+    raise InputError(f"{path}: is no table; give a .csv, .tsv, .txt, .parquet, .feather or .npz file")
 
 
 @contextlib.contextmanager
@@ -177,34 +183,38 @@ def _return_freed_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _read_csv_together(path: Path, options: TableOptions, comm: "Communicator") -> Table | None:
-    """The rows of a table of text, at rank 0: from the cache, else parsed by all ranks. Collective.
+def _read_table_together(source: Path, options: TableOptions, comm: "Communicator") -> Table | None:
+    """The rows of a table's files, at rank 0: from the cache, else parsed by all ranks. Collective.
 
-    None if it is another kind of file, or if rank 0 has to read it alone, for example to say what is wrong with it.
+    None if it is another kind of source, or if rank 0 has to read it alone, for example to say what is wrong with it.
     """
     entry = table = None
-    if comm.rank == 0 and is_text(path):
-        with contextlib.suppress(OSError, ValueError):
-            entry = _cache_entry(path, options)
-            table = entry.load()
-    if comm.broadcast(comm.size > 1 and entry is not None and table is None and not is_packed(path)):
-        table = read_csv_together(path, options, comm)
+    files: list[Path] = []
+    if comm.rank == 0:
+        with contextlib.suppress(OSError, ValueError, InputError):
+            if files := table_files(source):
+                entry = CacheEntry(source, files, repr(options))
+                table = entry.load()
+    files = comm.broadcast(files)
+    together = table is None and all(is_text(path) and not is_packed(path) for path in files)
+    if comm.broadcast(comm.size > 1 and entry is not None and together):
+        table = read_csv_together(source, files, options, comm)
         if entry and table and not entry.store(table):
             return None
     return table
 
 
-def _read_csv_alone(path: Path, options: TableOptions) -> Table:
-    """The rows of a table of text that is not in the cache. They go there.
+def _read_table_alone(source: Path, files: list[Path], options: TableOptions) -> Table:
+    """The rows of a table that is not in the cache. They go there.
 
-    If the file is replaced while it is read, it is read again: the user has just made the new rows for this job.
+    If a file is replaced while it is read, it is read again: the user has just made the new rows for this job.
     """
     for _ in range(_TRIES):
-        entry = _cache_entry(path, options)
-        table = read_csv(path, options)
+        entry = CacheEntry(source, files, repr(options))
+        table = read_table(source, options)
         if entry.store(table):
             return table
-    raise InputError(f"{path}: changed each of the {_TRIES} times that it was read; start when it is complete")
+    raise InputError(f"{source}: changed each of the {_TRIES} times that it was read; start when it is complete")
 
 
 def _split(
@@ -226,9 +236,7 @@ def _split(
         classes = np.zeros(len(table.labels), np.int64) if table.predicts_numbers else table.labels
         rows, held_out = stratified_split(classes, valid_fraction, seed)
         if not len(held_out):
-            raise InputError(
-                f"{source}: has one row of each label: more are needed, some to train and some to validate"
-            )
+            raise InputError(f"{_path(source)}: has one row of each label: more are needed, to train and to validate")
         table, validating = table.rows(rows), table.rows(held_out)
     train = prepare(table, scale, options.missing)
     return with_doubts(train, other_rows(validating, train))
@@ -243,19 +251,24 @@ def _read(source: Source, options: TableOptions) -> tuple[Table, Table | None]:
         return _read_idx_folder(bundled_digits())
     if source == "mnist":
         return _read_idx_folder(download_mnist())
+    _refuse_stdin(path)
+    if files := table_files(path):
+        return _read_table_alone(path, files, options), None
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; --data takes a path, 'digits' or 'mnist'")
     if path.is_dir():
         return _read_idx_folder(path)
-    if is_text(path):
-        return _read_csv_alone(path, options), None
     if path.name.endswith(".npz"):
         return read_npz(path, options.task), None
-    raise InputError(f"{path}: unknown kind of file; give a .csv, .tsv, .txt or .npz, or a folder of IDX files")
+    raise InputError(f"{path}: unknown kind of file; give a .csv, .tsv, .txt, .parquet, .feather or .npz, or a folder")
 
 
-def _cache_entry(path: Path, options: TableOptions) -> CacheEntry:
-    return CacheEntry(path, repr(options))
+def _refuse_stdin(path: Path) -> None:
+    if str(path) == "-":
+        raise InputError(
+            "-: rows can't come from standard input: mpirun passes it to one rank alone, and a resumed run needs them "
+            "again; write them to a file"
+        )
 
 
 def _read_idx_folder(folder: Path) -> tuple[Table, Table]:

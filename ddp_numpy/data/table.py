@@ -11,7 +11,7 @@ from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.messages import one_line
 from ddp_numpy.data.classes import MANY_CLASSES, Name, find_labels, in_short, numbered
 from ddp_numpy.data.dataset import exact_features
-from ddp_numpy.data.features import make_numbers
+from ddp_numpy.data.features import make_numbers, to_plain_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -164,8 +164,12 @@ def make_table(frame: "pd.DataFrame", path: Path, options: TableOptions) -> Tabl
     if left_out:  # each time, the whole table is copied
         frame = frame.drop(columns=left_out)
     names = list(frame.columns)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{path}: more than one column is called {twice!r}; keep one of them")
     if len(names) < 2:
         raise InputError(f"{path}: has {len(names)} column left; a label and at least one feature are needed")
+    to_plain_numbers(frame)
     frame.index = pd.RangeIndex(1, len(frame) + 1)  # the rows' numbers, which they keep if others are dropped
     rows = None
     if options.missing == "drop" and (missing := frame.isna().any(axis=1).to_numpy()).any():

@@ -34,7 +34,8 @@ class Data(Group):
 
     source: str = option(
         "digits", Text(), name="data", metavar="SOURCE", change=Change.RUN,
-        help="digits (bundled), mnist (downloaded once), a .csv, .tsv, .txt or .npz file, or a folder of IDX files.",
+        help="digits (bundled), mnist (downloaded once), a .csv, .tsv, .txt, .parquet, .feather or .npz file, a folder "
+        "or a pattern of files with parts of a table, or a folder of IDX files.",
     )  # fmt: skip
     label_column: str | None = option(
         None, Text(), metavar="NAME", change=Change.RUN,

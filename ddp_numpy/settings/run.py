@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import glob
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,9 +54,10 @@ class Settings:
             for name, value in sorted(self.values().items())
             if OPTIONS[name].recorded and value is not None
         }
-        source = self.data.source
-        if source not in ("digits", "mnist") and os.path.exists(source):
-            values["data"] = OPTIONS["data"].check(str(Path(source).resolve()))
+        for name in ("data", "valid", "test"):
+            source = values.get(name, "digits")
+            if source not in ("digits", "mnist") and (os.path.exists(source) or glob.glob(source)):
+                values[name] = OPTIONS[name].check(str(Path(source).resolve()))
         return values
 
     def overrides(self) -> dict[str, Any]:

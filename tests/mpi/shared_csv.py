@@ -11,17 +11,17 @@ import sys
 
 import ddp_numpy.data.load
 from ddp_numpy import load_data, world
-from ddp_numpy.data.csv import read_csv
+from ddp_numpy.data.files import read_table
 
 alone = []
 
 
 def noting(path, options):  # type: ignore[no-untyped-def]
     alone.append(path)
-    return read_csv(path, options)
+    return read_table(path, options)
 
 
-ddp_numpy.data.load.read_csv = noting  # type: ignore[attr-defined]
+ddp_numpy.data.load.read_table = noting  # type: ignore[attr-defined]
 comm = world()
 here, caches = os.getcwd(), os.environ["XDG_CACHE_HOME"]
 found = []
