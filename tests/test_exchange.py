@@ -116,6 +116,15 @@ def test_losses_add_up_and_one_without_a_place_makes_no_wrong_sum() -> None:
         assert others == [4, 6]
 
 
+def test_losses_of_large_weights_add_up_in_a_unit_of_their_own() -> None:
+    assert [SoftmaxCrossEntropy(2, np.float32, weights=w).unit for w in ([1, 0.5], [1, 3], [8, 0.1])] == [1, 4, 8]
+    tally = GridTally()
+    tally.loss_unit = 8.0
+    counts = tally.add(tally.nothing, np.array([8.0, 16_000.0]), np.array([True, False]))
+    assert tally.figures(np.array(counts)).tolist() == [16_008, 1, 2]
+    assert np.isnan(tally.figures(np.array(tally.add(counts, np.array([16_384.0]), np.array([True]))))[0])
+
+
 @pytest.mark.parametrize("parts", [2, 3, 7, 1000])
 @pytest.mark.parametrize(
     "make",

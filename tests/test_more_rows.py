@@ -119,6 +119,17 @@ def test_what_can_not_be_read_is_said_before_training(tmp_path: Path) -> None:
     assert "epoch" not in job.out
 
 
+@pytest.mark.parametrize("exchange", ["factors", "gradients"])
+def test_a_very_rare_class_trains_reproducibly(exchange: str, tmp_path: Path) -> None:
+    """Its rows weigh 5,000 times as much, so their losses are large."""
+    X, y = np.random.default_rng(9).normal(size=(20_000, 2)), np.zeros(20_000, int)
+    y[:2], X[:2] = 1, 5
+    np.savez(tmp_path / "t.npz", X=X, y=y)
+    options = ("--class-weight", "balanced", "--reproducible", "--exchange", exchange, "--clip-norm", "1")
+    job = train(2, "--data", "t.npz", "--epochs", "1", *options, cwd=tmp_path)
+    assert job.status == 0, job.err
+
+
 def test_weights_make_classes_count_alike() -> None:
     table = passengers()
     train, _ = loaded(table.iloc[:40], valid=table, missing="mean")

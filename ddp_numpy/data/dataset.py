@@ -81,9 +81,9 @@ class Dataset:
         return self.scale.largest(self.features)
 
     def plan(self) -> list[str]:
-        """Lines for people on what is made of each column; none if it is the same of all."""
+        """Lines for people on what is made of each column; none if it is the same of all, or they have no names."""
         alike = are_plain(self.columns) and self.scale.shift is None
-        return [] if alike else plan(self.columns, self.scale)
+        return plan(self.columns, self.scale) if self.columns and not alike else []
 
     def sha256(self) -> str:
         """A checksum of everything that training uses of this dataset."""

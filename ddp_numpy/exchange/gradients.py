@@ -117,11 +117,9 @@ class GradientExchange(abc.ABC):
 class FloatExchange(GradientExchange):
     """Sums in floating point: equal on all ranks, and on any number of ranks up to rounding."""
 
-    tally: Tally = FloatTally()
-
     def __init__(self, *, parts: int = 1) -> None:
         """parts: in how many pieces at least a rank takes its rows of a batch."""
-        self.parts = parts
+        self.parts, self.tally = parts, FloatTally()
 
     def prepare_layers(
         self, comm: Communicator, model: Sequential, layers: Container[Layer], batch_size: int, riders: int
@@ -168,14 +166,12 @@ class GridExchange(GradientExchange):
     So it makes the same bits whichever rank has which shards, on any number of ranks.
     """
 
-    tally: Tally = GridTally()
-
     def __init__(self, micro_rows: int | None = None, *, parts: int = 1) -> None:
         """micro_rows: rows of each shard; by default what suits the batch, see `default_micro_rows`.
 
         parts: in how many pieces at least a rank takes its rows of a batch.
         """
-        self.micro_rows, self.parts = micro_rows, parts
+        self.micro_rows, self.parts, self.tally = micro_rows, parts, GridTally()
 
     def prepare_layers(
         self, comm: Communicator, model: Sequential, layers: Container[Layer], batch_size: int, riders: int

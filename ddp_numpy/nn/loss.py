@@ -1,5 +1,6 @@
 """The loss of each row. The ranks add up sums over rows."""
 
+import math
 import sys
 from collections.abc import Sequence
 from typing import Protocol
@@ -26,6 +27,7 @@ class Loss(Protocol):
 
     gradients: RowBuffer
     """Where backward writes what it returns. A caller may lend it other memory."""
+    # unit: float. A loss may have it: see SoftmaxCrossEntropy.
 
     def forward(self, outputs: Array, y: Array, rows: int | None = None, /) -> tuple[Array, Array]:
         """outputs (B, O), y: the B rows' targets -> losses (rows,), and scores (rows,).
@@ -68,6 +70,8 @@ class SoftmaxCrossEntropy:
                 raise InputError(f"SoftmaxCrossEntropy: {len(weights)} weights of {classes} classes")
         self._classes, self._smoothing = classes, float(smoothing)
         self._weights = None if weights is None else np.array(weights, dtype)
+        self.unit = 1.0 if weights is None else 2.0 ** max(0, math.ceil(math.log2(max(weights))))
+        """What losses are counted in, so that those of large weights add up exactly, too: a power of two."""
         self.gradients = RowBuffer((classes,), dtype)
         """Where backward writes what it returns. A caller may lend it other memory."""
         self._probabilities = RowBuffer((classes,), dtype)

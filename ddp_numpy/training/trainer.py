@@ -125,6 +125,7 @@ class Trainer:
             self.optimizer.prepare(model.params, model.parameter_slices())
             riders = len(self.exchange.tally.nothing) + 1
             self.exchange = self.exchange.prepare(self.comm, model, self.loss, self.optimizer, self.batch_size, riders)
+            self.exchange.tally.loss_unit = getattr(self.loss, "unit", 1.0)
         self._context.sum_rows = self.exchange.sum_rows
         self.replica_check.prepare(self.comm, self._replicated())
         self._rows, self.epoch_steps = len(train), -(-len(train) // self.batch_size)
