@@ -3,6 +3,7 @@
 mpirun -n 4 python -m ddp_numpy.crossvalidate --folds 10 --data table.csv --epochs 20
 """
 
+import dataclasses
 import math
 import statistics
 from typing import Any
@@ -19,7 +20,6 @@ from ddp_numpy.data import Table, TableOptions, load_table, other_rows, prepare,
 from ddp_numpy.making import chosen_scale, make_trainer, table_options
 from ddp_numpy.runs.report import Report
 from ddp_numpy.settings import Settings
-from ddp_numpy.training.metrics import figures
 
 _NOT_HERE = ("valid", "test", "valid-fraction", "out", "resume", "override", "checkpoint-every", "keep", "describe")
 
@@ -51,14 +51,13 @@ def crossvalidate(settings: Settings, folds: int, comm: Communicator) -> list[di
     table = load_table(settings.data.source, comm, options)
     with comm.together():
         parts = fold_of_rows(table, folds, settings.training.seed)
-    report.fields(
-        f"ddp_numpy {ddp_numpy.__version__}",
-        {
-            "ranks": f"{comm.size} on {', '.join(comm.hosts())}; each trains whole networks, one for each of its folds",
-            "data": f"{settings.data.source}: {len(parts):,} rows in {folds} folds",
-            "columns": "; ".join(table.notes) or "all alike",
-        },
-    )
+    fields = {
+        "ranks": f"{comm.size} on {', '.join(comm.hosts())}; each trains whole networks, one for each of its folds",
+        "data": f"{settings.data.source}: {len(parts):,} rows in {folds} folds",
+    }
+    if table.notes:
+        fields["columns"] = "; ".join(table.notes)
+    report.fields(f"ddp_numpy {ddp_numpy.__version__}", fields)
     own, failed = {}, None
     mine = range(comm.rank, folds, comm.size)
     rows = len(parts) - len(parts) // folds
@@ -94,9 +93,9 @@ def _judged(settings: Settings, table: Table, held_out: Any, scale: str, advance
     train = prepare(table.rows(np.flatnonzero(~held_out)), scale, settings.data.missing)
     valid = other_rows(table.rows(np.flatnonzero(held_out)), train)
     trainer = make_trainer(settings, train, SingleProcess())
-    for _ in trainer.fit(train, valid, settings.training.epochs, advance):
-        pass
-    return {"rows": len(valid), **figures("valid", trainer.evaluate(valid), valid)}
+    *_, last = trainer.fit(train, valid, settings.training.epochs, advance)
+    found = {name: value for name, value in dataclasses.asdict(last).items() if name.startswith("valid_")}
+    return {"rows": len(valid)} | {name: value for name, value in found.items() if value is not None}
 
 
 def _print(report: Report, found: list[dict[str, float]]) -> None:
@@ -112,7 +111,8 @@ def _print(report: Report, found: list[dict[str, float]]) -> None:
     for name in names:
         title, form = shown[name]
         mean, half = mean_and_half([values[name] for values in found])
-        edges = " to ".join(form.format(edge) for edge in (mean - half, mean + half))
+        most = 1.0 if name in ("valid_accuracy", "valid_r2") else math.inf
+        edges = " to ".join(form.format(min(edge, most)) for edge in (mean - half, mean + half))
         report.line(f"mean {title} {form.format(mean)}, 95 % interval {edges}")
 
 

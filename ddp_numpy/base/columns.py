@@ -92,8 +92,7 @@ def plan(columns: Sequence[Column], scale: Scale) -> list[str]:
 
 def flags(columns: Sequence[Column]) -> Array:
     """Which features (d,) are 1 or 0 for yes or no, and so are not scaled."""
-    marks = [(name != column.name) for column in columns for name in column.features]
-    return np.array(marks, bool)
+    return np.array([name != column.name for column in columns for name in column.features], bool)
 
 
 def expand(columns: Sequence[Column], values: Sequence[Array], dtype: npt.DTypeLike) -> Array:
@@ -129,10 +128,13 @@ def encode(columns: Sequence[Column], X: Any) -> Array:
             given, missing = X[column.name], X[column.name].isna().to_numpy()
         else:
             given = np.asarray(X)[:, number]
-            missing = np.array([value is None or value != value for value in given], bool)
+            missing = np.array([value is None or value != value for value in given.tolist()], bool)
         if column.fill is None and missing.any():
             row = int(np.argmax(missing))
             raise InputError(one_line(f"row {row + 1}, column {column.name!r}: a value is missing; drop the row"))
+        if not column.categories and np.asarray(given).dtype.kind in "iufb":
+            values.append(np.asarray(given, np.float64))
+            continue
         found = np.full(len(missing), np.nan)
         present = np.asarray(given, object)[~missing]
         found[~missing] = _codes(column, present) if column.categories else _numbers(column, present)
