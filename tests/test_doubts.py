@@ -59,6 +59,14 @@ def test_a_training_that_leads_nowhere_is_said_once() -> None:
     assert [doubts.see(epoch(n, loss=1 / n, accuracy=0.5)) for n in range(1, 7)] == [[]] * 6
 
 
+def test_rows_that_only_double_precision_tells_apart_are_not_in_both() -> None:
+    seconds = 1.7e9 + np.random.default_rng(2).permutation(60)
+    times = pd.DataFrame({"label": ["a", "b"] * 30, "at": seconds})
+    for data in load_data(times, COMM):
+        assert data.features.dtype == np.float64
+        assert data.doubts == ()
+
+
 def test_the_command_says_it(tmp_path: Path) -> None:
     rng = np.random.default_rng(6)
     noise = pd.DataFrame(rng.normal(size=(300, 3)), columns=list("abc")).assign(label=np.arange(300) % 10 == 0)

@@ -50,5 +50,6 @@ def _in_both(train: Dataset, valid: Dataset) -> int:
 
 
 def _rows(data: Dataset) -> Iterator[tuple[bytes, float]]:
-    for row, label in zip(data.features.astype(np.float32), data.labels.tolist(), strict=True):
-        yield row.tobytes(), label
+    """Alike of any type of features: float64 holds all of them exactly, and float32 would make large ones equal."""
+    for row, label in zip(data.features, data.labels.tolist(), strict=True):
+        yield row.astype(np.float64).tobytes(), label
