@@ -38,7 +38,7 @@ def main(data: str, network: str, channels_last: bool, batch_size: int, seconds:
     train, _ = load_data(data, SingleProcess())
     # Scaled before training, as users of PyTorch do. This is the fastest way for PyTorch.
     scaled = np.empty(train.features.shape, np.float32)
-    Scaler(train.scale, train.features.dtype, scaled.dtype)(train.features, scaled)
+    Scaler(train.scale, train.features.dtype, scaled.dtype)(np.asarray(train.features), scaled)
     X = torch.from_numpy(scaled)
     y = torch.from_numpy(train.labels)
     model: Any = nn.Sequential(*layers(network, X.shape[1], train.classes))

@@ -67,6 +67,7 @@ def read_data(settings: Settings, comm: Communicator) -> tuple[Dataset, Dataset]
         valid_fraction=data.valid_fraction,
         seed=settings.training.seed,
         scale=scale,
+        map_above=data.map_above,
     )
 
 

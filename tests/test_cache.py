@@ -18,9 +18,9 @@ COMM = SingleProcess()
 def count_parses(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     parsed: list[Path] = []
 
-    def counting(path: Path, options: TableOptions) -> Table:
+    def counting(path: Path, options: TableOptions, files: list[Path]) -> Table:
         parsed.append(path)
-        return files_module.read_table(path, options)
+        return files_module.read_table(path, options, files)
 
     monkeypatch.setattr("ddp_numpy.data.load.read_table", counting)
     return parsed
@@ -144,9 +144,9 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_again(
     expected, _ = load_data(str(new), COMM)
     replacements = 1
 
-    def read(path: Path, options: TableOptions) -> Table:
+    def read(path: Path, options: TableOptions, files: list[Path]) -> Table:
         nonlocal replacements
-        table = files_module.read_table(path, options)
+        table = files_module.read_table(path, options, files)
         if replacements:
             replacements -= 1
             os.replace(write_csv(tmp_path / "copy.csv", 255 - X, y), path)

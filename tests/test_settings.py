@@ -119,7 +119,7 @@ def test_what_a_change_means_for_a_resumed_run(name: str) -> None:
     assert bool(other.changed(before)) == (name in result)
     assert all(change.startswith(f"--{name} was ") for change in other.changed(before))
     # What is not given comes from the run, but for what each start says anew.
-    anew = {"comm", "stall-timeout", "resume", "quiet", "out", "override", "describe", "model-file"}
+    anew = {"comm", "stall-timeout", "resume", "quiet", "out", "override", "describe", "model-file", "map-above"}
     assert Settings().resuming(other.recorded(), set()) == (Settings() if name in anew else other)
     assert Settings().resuming(other.recorded(), {name}) == Settings()
 

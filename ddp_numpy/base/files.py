@@ -31,6 +31,15 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 @contextlib.contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """A block whose OSErrors become InputErrors that name the file: this one, if the system names none."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{error.filename or path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
 def atomic_write(path: Path, owner: str = "file") -> Iterator[BinaryIO]:
     """Open a file for writing. The file appears at `path` at the end of the block, if the block raised no exception.
 

@@ -58,12 +58,11 @@ class Scale:
         """The scale of one feature."""
         return cls(np.array([described["divisor"]]), np.array([described["shift"]]), "standardized")
 
-    def largest(self, features: Array) -> float:
-        """The largest absolute value of raw features (n, d) once they are scaled, but for rounding."""
-        if self.shift is None:
-            least, most = (float(edge) for edge in (features.min(initial=0), features.max(initial=0)))
-            return float(max(most, -least) / self.divisor)
-        edges = np.array([features.min(axis=0), features.max(axis=0)]) - self.shift
+    def largest(self, least: Array, most: Array) -> float:
+        """The largest absolute value once features are scaled, but for rounding. least, most: of each raw one (d,)."""
+        edges = np.array([least, most], np.float64)
+        if self.shift is not None:
+            edges -= self.shift
         return float(np.abs(edges / self.divisor).max())
 
 

@@ -3,7 +3,8 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,31 @@ import platformdirs
 from ddp_numpy.base.archive import Damaged, read_arrays
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import atomic_write, remove_temporaries
+from ddp_numpy.data.mapped import MappedRows
 from ddp_numpy.data.table import Table
 
-_FORMAT = 4  # part of each entry's key: raise it if a reader's result, or the form of entries, changes
+_FORMAT = 5  # part of each entry's key: raise it if a reader's result, or the form of entries, changes
 _NAMES = ("key", "words", "features", "labels")
-_OWNER = "cache"  # of temporary files
+OWNER = "cache"
+"""Of temporary files."""
 _ABANDONED_SECONDS = 3600.0  # if nothing was written to a file for this long, its writer was killed
 
 
 def cache_folder() -> Path:
     """The folder for files that this package can make again. XDG_CACHE_HOME moves it."""
     return Path(platformdirs.user_cache_dir("ddp_numpy"))
+
+
+@contextlib.contextmanager
+def room_named(size: float) -> Iterator[None]:
+    """A block that writes to the cache. Its OSErrors become InputErrors that say what helps. size: in bytes."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{cache_folder()}: a table larger than memory is read into a file there, of {size / 1e9:.1f} GB: "
+            f"{error.strerror}; set XDG_CACHE_HOME to a folder with room"
+        ) from error
 
 
 FileState = tuple[int, int, int, int]
@@ -43,7 +58,8 @@ class CacheEntry:
     """The place in the cache for the rows of a table as its files are when this object is made.
 
     The key is the absolute paths, the options, the sizes and the modification times. If the cache can't be read or
-    written, the job takes longer, but does not fail.
+    written, the job takes longer, but does not fail. Features that are mapped lie in a file of their own: it has
+    another name each time, so that an entry never has another's features.
     """
 
     def __init__(self, source: Path, files: Sequence[Path], options: str) -> None:
@@ -60,15 +76,29 @@ class CacheEntry:
         size, newest = sum(state[0] for state in self._states), max(state[1] for state in self._states)
         self._file = cache_folder() / "tables" / f"{self._source}-{size}-{newest}-{_FORMAT}.npz"
 
-    def load(self) -> Table | None:
-        """The rows. None if they are not there, or if any byte of them was changed."""
+    def load(self, mapped: bool = False) -> Table | None:
+        """The rows, with features in memory or mapped.
+
+        None if they are not there, or if any byte of them was changed. Of mapped features only the size is looked at:
+        their bytes may be too many.
+        """
         with contextlib.suppress(OSError, MemoryError, Damaged, InputError, ValueError, TypeError):
-            key, words, features, labels = read_arrays(self._file, names=_NAMES).values()
+            key, words, features, labels = read_arrays(self._named(mapped), names=_NAMES).values()
             if key.tobytes() == self._key:
-                table = Table.of(features, labels, json.loads(words.tobytes()))
+                *rest, name = json.loads(words.tobytes())
+                found = MappedRows(self._file.parent / name, features) if mapped else features
+                table = Table.of(found, labels, rest)
                 table.check()
                 return table
         return None
+
+    def new_features(self) -> Path:
+        """Where features may be written that are then stored as mapped ones. Raises OSError if there is no folder."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        return self._file.with_suffix(f".{secrets.token_hex(8)}.features")
+
+    def _named(self, mapped: bool) -> Path:
+        return self._file.with_suffix(".mapped.npz") if mapped else self._file
 
     def store(self, table: Table) -> bool:
         """Keep rows that were read after this object was made, in place of older entries for the same path.
@@ -77,22 +107,37 @@ class CacheEntry:
         """
         if not self._is_unchanged():
             return False
-        folder = self._file.parent
+        folder, features = self._file.parent, table.features
+        mapped = isinstance(features, MappedRows)
+        kept = [self._named(mapped), *([features.path] if isinstance(features, MappedRows) else [])]
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            with atomic_write(self._file, _OWNER) as file:
+            with atomic_write(kept[0], OWNER) as file:
                 # One file, so that a kill can't leave one array without the other. It has a CRC-32 of each array.
-                key, words = (np.frombuffer(x, np.uint8) for x in (self._key, json.dumps(table.words).encode()))
-                np.savez(file, key=key, words=words, features=table.features, labels=table.labels)
+                said = json.dumps([*table.words, kept[-1].name]).encode()
+                key, words = (np.frombuffer(x, np.uint8) for x in (self._key, said))
+                held = features.places if isinstance(features, MappedRows) else features
+                np.savez(file, key=key, words=words, features=held, labels=table.labels)
             for other in folder.glob(f"{self._source}-*"):
-                if other != self._file:
+                if other not in kept:
                     other.unlink()
             for old in folder.glob("*.npy"):  # format 1, whose names don't tell which entries are for the same path
                 old.unlink()
-            remove_temporaries(folder, _OWNER, _ABANDONED_SECONDS)
+            remove_temporaries(folder, OWNER, _ABANDONED_SECONDS)
         return True
 
     def _is_unchanged(self) -> bool:
         with contextlib.suppress(OSError):
             return [file_state(path) for path in self._files] == self._states
         return False
+
+
+def states_of(files: Sequence[Path]) -> list[FileState | None]:
+    """The state of each file; None of one that can't be seen here."""
+    states: list[FileState | None] = []
+    for path in files:
+        try:
+            states.append(file_state(path))
+        except OSError:
+            states.append(None)
+    return states

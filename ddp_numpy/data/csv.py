@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -54,8 +55,13 @@ def read_text(path: Path, options: TableOptions) -> "pd.DataFrame":
     return table
 
 
-def parse(file: IO[bytes], options: TableOptions, form: Form, rows: int | None = None) -> "pd.DataFrame":
-    """The table as pandas reads it; without a header line columns are called 1, 2, 3 … rows: only so many."""
+def parse(
+    file: IO[bytes], options: TableOptions, form: Form, rows: int | None = None, texts: Sequence[str] = ()
+) -> "pd.DataFrame":
+    """The table as pandas reads it; without a header line columns are called 1, 2, 3 …
+
+    rows: only so many; texts: columns whose values are kept as they stand, even if they look like numbers.
+    """
     import pandas as pd
 
     # Without index_col=False a row longer than the header would silently shift all columns by one.
@@ -68,6 +74,7 @@ def parse(file: IO[bytes], options: TableOptions, form: Form, rows: int | None =
         nrows=rows,
         sep=form.delimiter,
         decimal=form.decimal,
+        dtype={name if options.header else int(name) - 1: str for name in texts},
     )
     if not options.header:
         table.columns = [str(number) for number in range(1, len(table.columns) + 1)]

@@ -1,6 +1,5 @@
 """Reads large files of text with several ranks: each of them parses a part of the lines, or some of the files."""
 
-import contextlib
 import dataclasses
 import io
 import os
@@ -14,7 +13,7 @@ import numpy as np
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import open_regular
-from ddp_numpy.data.cache import FileState, file_state
+from ddp_numpy.data.cache import states_of
 from ddp_numpy.data.classes import Array
 from ddp_numpy.data.csv import check_shape, may_be_twice, parse
 from ddp_numpy.data.dataset import compact_features, needs_double
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 _PART_BYTES = 2**20  # each rank that helps gets at least this much: less is not worth its help
 _HEADER_BYTES = 2**24  # the longest line that is accepted as a header line
-_FIRST_LINES = re.compile(rb"([^\n]*)\s*([^\n]*)")  # the header and the first row, if blank lines are skipped
+FIRST_LINES = re.compile(rb"([^\n]*)\s*([^\n]*)")  # the header and the first row, if blank lines are skipped
 _EXACT = 2**53  # float64 holds every whole number up to here exactly
 
 
@@ -37,7 +36,7 @@ def read_csv_together(source: Path, files: Sequence[Path], options: TableOptions
     are small, if one was changed or replaced in the meantime, or if they have to be judged as a whole. Returns None at
     the other ranks. Raises InputError at rank 0 for labels that can't be trained on.
     """
-    states = [_state(path) for path in files]
+    states = states_of(files)
     sizes_and_times = comm.broadcast(comm.gather([state and state[:2] for state in states])) or []
     size = sum(state[0] for state in sizes_and_times[0] if state)
     helpers = [rank for rank, theirs in enumerate(sizes_and_times) if theirs == sizes_and_times[0]]
@@ -47,7 +46,7 @@ def read_csv_together(source: Path, files: Sequence[Path], options: TableOptions
     mine = None
     if comm.rank in helpers:
         mine = _read_share(files, options, helpers.index(comm.rank), len(helpers))
-        if [_state(path) for path in files] != states:  # this share may be of another file than the others
+        if states_of(files) != states:  # this share may be of another file than the others
             mine = None
     gathered = comm.gather(mine) or []
     shares = [share for rank in helpers if gathered and (share := gathered[rank]) is not None]
@@ -99,12 +98,6 @@ def _joined(parts: Sequence[_Part], path: Path, options: TableOptions) -> Table 
     return table_of(features, parts[0].columns, labels, parts[0].label, [], path, options)
 
 
-def _state(path: Path) -> FileState | None:
-    with contextlib.suppress(OSError):
-        return file_state(path)
-    return None
-
-
 def _read_part(path: Path, options: TableOptions, part: int, parts: int) -> _Part | None:
     """The features, and the labels before any check, of one of several parts. Parts are cut at line ends.
 
@@ -119,12 +112,12 @@ def _read_part(path: Path, options: TableOptions, part: int, parts: int) -> _Par
             return None
         if options.named_categorical:
             return None
-        text = _header_and_lines(path, part, parts)
+        text = b"".join(header_and_lines(path, part, parts))
         if b'"' in text or b"\0" in text:  # a line end inside quotes would be cut like any other
             return None
         if text.count(b"\r") != text.count(b"\r\n"):  # pandas ends a line at \r alone, and the parts are cut at \n
             return None
-        lines, mark = _FIRST_LINES.match(text), form.delimiter.encode()
+        lines, mark = FIRST_LINES.match(text), form.delimiter.encode()
         if lines and lines[1].count(mark) < lines[2].count(mark):
             # pandas lets the first row be one empty field longer than the header, but no other row. Here the first row
             # of the part may be any row of the file.
@@ -152,15 +145,15 @@ def _read_part(path: Path, options: TableOptions, part: int, parts: int) -> _Par
         return None
 
 
-def _header_and_lines(path: Path, part: int, parts: int) -> bytes:
-    """The header line, followed by the lines that begin in this part of the bytes below the header."""
+def header_and_lines(path: Path, part: int, parts: int, has_header: bool = True) -> tuple[bytes, bytes]:
+    """The header line, if there is one, and the lines that begin in this part of the bytes below it."""
     with open_regular(path) as file:
-        header = file.readline(_HEADER_BYTES)
+        header = file.readline(_HEADER_BYTES) if has_header else b""
         first = file.tell()
         rows = file.seek(0, os.SEEK_END) - first
         start, stop = (_line_start(file, first + rows * edge // parts) for edge in (part, part + 1))
         file.seek(start)
-        return header + file.read(stop - start)
+        return header, file.read(stop - start)
 
 
 def _line_start(file: BinaryIO, position: int) -> int:
@@ -168,6 +161,9 @@ def _line_start(file: BinaryIO, position: int) -> int:
 
     In b"ab\\ncd\\n", lines begin at 0 and 3: for positions 1, 2 and 3 this is 3; for 4 it is 6, the end.
     """
+    if position == 0:
+        file.seek(0)
+        return 0
     file.seek(position - 1)
     file.readline()
     return file.tell()

@@ -14,6 +14,7 @@ from ddp_numpy.base.columns import Column, are_plain, plan
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.scale import UNSCALED, Scale, Scaler
 from ddp_numpy.data.classes import Array, Name, in_short, numbered
+from ddp_numpy.data.mapped import Features, MappedRows, blocks, extremes
 
 _ROUNDING = 2.0**12  # how much larger than their differences float32 may hold numbers: it has 24 bits
 
@@ -22,7 +23,7 @@ _ROUNDING = 2.0**12  # how much larger than their differences float32 may hold n
 class Dataset:
     """n rows of d features, each with a class, or with a number to predict. All are raw: a Reader scales them."""
 
-    features: Array
+    features: Features
     """(n, d), uint8 or float32; float64 if float32 can't tell the values of a column apart."""
     labels: Array
     """(n,), int64, 0..classes-1; or float64, the numbers to predict."""
@@ -78,7 +79,7 @@ class Dataset:
     @functools.cached_property
     def largest(self) -> float:
         """No scaled feature is larger in absolute value, but for rounding."""
-        return self.scale.largest(self.features)
+        return self.scale.largest(*extremes(self.features))
 
     def plan(self) -> list[str]:
         """Lines for people on what is made of each column; none if it is the same of all, or they have no names."""
@@ -94,7 +95,8 @@ class Dataset:
         columns = [] if are_plain(self.columns) else [json.dumps([column.description() for column in self.columns])]
         facts = [self.features.dtype, self.features.shape, self.classes, *scale, *names, *target, *columns]
         digest = hashlib.sha256(" ".join(map(str, facts)).encode())
-        digest.update(np.ascontiguousarray(self.features).data)
+        for block in blocks(self.features):
+            digest.update(np.ascontiguousarray(block).data)
         digest.update(np.ascontiguousarray(self.labels).data)
         return digest.hexdigest()
 
@@ -121,8 +123,11 @@ class Reader:
         X: memory for the features; by default the reader's own.
         """
         raw, X = self._raw.rows(len(rows)), self._scaled.rows(len(rows)) if X is None else X
-        # The caller makes only row numbers that are in range. mode="raise" would check them, in a buffered copy.
-        np.take(self._data.features, rows, axis=0, out=raw, mode="clip")
+        features = self._data.features
+        if isinstance(features, MappedRows):
+            features.take(rows, raw)
+        else:  # The caller makes only row numbers that are in range. mode="raise" would check them, in a buffered copy.
+            np.take(features, rows, axis=0, out=raw, mode="clip")
         self._scale(raw, X)
         y = self._data.labels[rows]
         if self._target is not None:
@@ -132,7 +137,9 @@ class Reader:
     def read_features(self, rows: Array, features: slice, X: Array) -> None:
         """Write to X (B, k) some of the scaled features of these row numbers (B,)."""
         if X.size:
-            self._scale(self._data.features[rows, features], X, features)
+            given = self._data.features
+            raw = given.some(rows, features) if isinstance(given, MappedRows) else given[rows, features]
+            self._scale(raw, X, features)
 
 
 def compact_features(

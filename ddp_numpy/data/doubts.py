@@ -7,6 +7,7 @@ import numpy as np
 from ddp_numpy.base.columns import feature_names
 from ddp_numpy.data.classes import in_short
 from ddp_numpy.data.dataset import Dataset
+from ddp_numpy.data.mapped import blocks, extremes
 
 _LEAST_ROWS = 10  # of a class
 _LARGEST_RATIO = 1000.0  # between the scales of two columns
@@ -24,12 +25,12 @@ def doubts(train: Dataset, valid: Dataset) -> Iterator[str]:
             names = in_short(tuple(train.class_names[number] if train.class_names else number for number in few))
             yield f"fewer than {_LEAST_ROWS} rows to train on are of class {names}: more are needed, or fewer classes"
     if columns and train.scale.shift is not None:
-        constant = np.flatnonzero(train.features.max(axis=0) == train.features.min(axis=0))
+        constant = np.flatnonzero(np.equal(*extremes(train.features)))
         if constant.size:
             names = in_short(tuple(columns[number] for number in constant))
             yield f"one value in all rows to train on, in column {names}: --drop leaves a column out"
     elif columns:
-        largest = np.abs(np.array([train.features.min(axis=0), train.features.max(axis=0)], np.float64)).max(axis=0)
+        largest = np.abs(np.array(extremes(train.features), np.float64)).max(axis=0)
         least, most = int(np.argmin(np.where(largest > 0, largest, np.inf))), int(np.argmax(largest))
         if largest[most] > _LARGEST_RATIO * largest[least] > 0:
             large, small = columns[most], columns[least]
@@ -51,5 +52,6 @@ def _in_both(train: Dataset, valid: Dataset) -> int:
 
 def _rows(data: Dataset) -> Iterator[tuple[bytes, float]]:
     """Alike of any type of features: float64 holds all of them exactly, and float32 would make large ones equal."""
-    for row, label in zip(data.features, data.labels.tolist(), strict=True):
+    features = (row for block in blocks(data.features) for row in block)
+    for row, label in zip(features, data.labels.tolist(), strict=True):
         yield row.astype(np.float64).tobytes(), label

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 _MOST_CATEGORIES = 100
-"""Text with more different values than this is not taken for categories, unless it is asked for by name."""
 _LEAST_ROWS = 2  # of a category, on average
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T].*)?")
 
@@ -35,12 +34,13 @@ def to_plain_numbers(frame: "pd.DataFrame") -> None:
 
 
 def make_numbers(
-    table: "pd.DataFrame", path: Path, options: "TableOptions"
+    table: "pd.DataFrame", path: Path, options: "TableOptions", is_whole: bool = True
 ) -> tuple[Array, tuple[tuple[str, ...], ...]]:
     """The numbers (n, d) of columns, and the categories of each: see Table. NaN is a missing value, if it may be.
 
-    True is 1, and False 0. pandas keeps whole numbers beyond 64 bits as text. Raises InputError for the first value,
-    column by column, that is no number and no category, missing, or infinite.
+    is_whole: whether it has all rows, so that a column without any value is refused. True is 1, and False 0. pandas
+    keeps whole numbers beyond 64 bits as text. Raises InputError for the first value, column by column, that is no
+    number and no category, missing, or infinite.
     """
     categories: list[tuple[str, ...]] = []
     changed: dict[Any, Array] = {}
@@ -51,9 +51,9 @@ def make_numbers(
         elif column.dtype.kind == "b":
             changed[name] = column.to_numpy(np.uint8)
         elif column.dtype.kind not in "iuf":
-            changed[name], texts = _of_text(column, path, options)
+            changed[name], texts = _of_text(column, path, options, is_whole)
         categories.append(texts)
-        _check_finite(column, changed.get(name), path, options.missing == "mean")
+        _check_finite(column, changed.get(name), path, options.missing == "mean", is_whole)
     for name, numbers in changed.items():
         table[name] = numbers
     return table.to_numpy(), tuple(categories) if any(categories) else ()
@@ -69,10 +69,15 @@ def _coded(column: "pd.Series") -> tuple[Array, tuple[str, ...]]:
     return codes if (codes >= 0).all() else np.where(codes < 0, np.nan, codes), tuple(texts.tolist())
 
 
-def _of_text(column: "pd.Series", path: Path, options: "TableOptions") -> tuple[Array, tuple[str, ...]]:
+def most_categories(rows: int) -> float:
+    """Text with more different values than this is not taken for categories, unless it is asked for by name."""
+    return min(_MOST_CATEGORIES, rows / _LEAST_ROWS)
+
+
+def _of_text(column: "pd.Series", path: Path, options: "TableOptions", is_whole: bool) -> tuple[Array, tuple[str, ...]]:
     """The numbers that text says, and (); or those of its categories, and these.
 
-    Raises InputError for text that is neither.
+    Raises InputError for text that is neither, as far as one part of a column can tell that.
     """
     import pandas as pd
 
@@ -87,7 +92,7 @@ def _of_text(column: "pd.Series", path: Path, options: "TableOptions") -> tuple[
     elif "auto" not in options.categorical:
         what = f"{value!r} is no number, and most others are none; {leave_out}, or take it for categories with "
         what += f"--categorical {shlex.quote(str(column.name))}"
-    elif different > min(_MOST_CATEGORIES, len(present) / _LEAST_ROWS):
+    elif different > (most_categories(len(present)) if is_whole else _MOST_CATEGORIES):
         what = f"{value!r} is text, of which there are {different:,} different ones in {len(present):,} rows; "
         what += leave_out
     else:
@@ -95,7 +100,9 @@ def _of_text(column: "pd.Series", path: Path, options: "TableOptions") -> tuple[
     raise InputError(f"{path}: row {present.index[0]}, column {str(column.name)!r}: {what}")
 
 
-def _check_finite(column: "pd.Series", numbers: Array | None, path: Path, may_miss: bool) -> None:
+def _check_finite(
+    column: "pd.Series", numbers: Array | None, path: Path, may_miss: bool, may_not_be_empty: bool
+) -> None:
     """Raise InputError for a value of a column that is none of its numbers: text, missing, or infinite.
 
     numbers (n,): those of the column, if it does not hold them itself.
@@ -104,7 +111,7 @@ def _check_finite(column: "pd.Series", numbers: Array | None, path: Path, may_mi
         return
     numbers = column.to_numpy() if numbers is None else numbers
     missing = column.isna().to_numpy()
-    if missing.all():
+    if may_not_be_empty and missing.all():
         raise InputError(
             f"{path}: column {str(column.name)!r} is empty; leave it out with --drop {shlex.quote(str(column.name))}"
         )

@@ -1,8 +1,10 @@
 """From files to one table: a file of text, Parquet or Feather, or several that are parts of one."""
 
+import contextlib
 import glob
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import open_regular
@@ -15,12 +17,12 @@ from ddp_numpy.data.text import is_text
 if TYPE_CHECKING:
     import pandas as pd
 
-_PARQUET, _FEATHER = (".parquet", ".pq"), (".feather", ".arrow")
+PARQUET, _FEATHER = (".parquet", ".pq"), (".feather", ".arrow")
 
 
 def is_table(path: Path) -> bool:
     """Whether its name is that of a file with a table."""
-    return is_text(path) or path.name.endswith((*_PARQUET, *_FEATHER))
+    return is_text(path) or path.name.endswith((*PARQUET, *_FEATHER))
 
 
 def table_files(source: Path) -> list[Path]:
@@ -44,27 +46,24 @@ def table_files(source: Path) -> list[Path]:
     return [source] if is_table(source) and source.exists() else []
 
 
-def read_table(source: Path, options: TableOptions = DEFAULTS) -> Table:
+def read_table(source: Path, options: TableOptions = DEFAULTS, files: Sequence[Path] = ()) -> Table:
     """The labelled rows of a table's files. Raises InputError and OSError as `read_frame` and `make_table` do."""
-    return make_table(read_frame(source, options), source, options)
+    return make_table(read_frame(source, options, files), source, options)
 
 
-def read_frame(source: Path, options: TableOptions) -> "pd.DataFrame":
+def read_frame(source: Path, options: TableOptions, files: Sequence[Path] = ()) -> "pd.DataFrame":
     """The columns of a table's files, as pandas understands them. Rows count on from one file to the next.
 
-    Raises InputError for what is no such table, and for files with other columns than the first; and OSError as open()
-    does.
+    files: which these are, if that is known. Raises InputError for what is no such table, and for files with other
+    columns than the first; and OSError as open() does.
     """
     import pandas as pd
 
-    files = table_files(source) or [source]
+    files = files or table_files(source) or [source]
     frames: list[pd.DataFrame] = []
     for path in files:
         frame = read_text(path, options) if is_text(path) else _read_columns(path)
-        if frames and set(frame.columns) != set(frames[0].columns):
-            odd = sorted(map(str, set(frame.columns) ^ set(frames[0].columns)))[0]
-            raise InputError(f"{path}: column {odd!r} is not in both this and {files[0]}; parts need the same columns")
-        frames.append(frame if not frames else frame[frames[0].columns])
+        frames.append(in_order(frame, frames[0].columns if frames else frame.columns, path, files[0]))
     if len(frames) == 1:
         return frames[0]
     joined = pd.concat(frames, ignore_index=True)
@@ -72,21 +71,39 @@ def read_frame(source: Path, options: TableOptions) -> "pd.DataFrame":
     return joined
 
 
-def _read_columns(path: Path) -> "pd.DataFrame":
-    """The table of a Parquet or Feather file. Raises InputError for a damaged one, and OSError as open() does."""
-    import pandas as pd
+def in_order(frame: "pd.DataFrame", columns: Any, path: Path, first: Path) -> "pd.DataFrame":
+    """A part of a table in the order of these columns, which the first file has. Raises InputError for others."""
+    if list(frame.columns) == list(columns):
+        return frame
+    if set(frame.columns) != set(columns):
+        odd = sorted(map(str, set(frame.columns) ^ set(columns)))[0]
+        raise InputError(f"{path}: column {odd!r} is not in both this and {first}; parts need the same columns")
+    ordered: pd.DataFrame = frame[columns]
+    return ordered
 
+
+@contextlib.contextmanager
+def open_arrow(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to read it with pyarrow. Its errors in the block become InputErrors, but not those of the system."""
     try:
         import pyarrow
     except ImportError:
         raise InputError(f"{path}: reading it needs pyarrow: pip install pyarrow") from None
     with open_regular(path) as file:
         try:
-            frame = (pd.read_parquet if path.name.endswith(_PARQUET) else pd.read_feather)(file)
+            yield file
         except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
             if getattr(error, "errno", None) is not None:  # of the system
                 raise
             raise InputError(f"{path}: damaged, or not of the kind that its name says ({one_line(error)})") from None
+
+
+def _read_columns(path: Path) -> "pd.DataFrame":
+    """The table of a Parquet or Feather file. Raises InputError for a damaged one, and OSError as open() does."""
+    import pandas as pd
+
+    with open_arrow(path) as file:
+        frame = (pd.read_parquet if path.name.endswith(PARQUET) else pd.read_feather)(file)
     if frame.empty:
         raise InputError(f"{path}: has no rows")
     return frame

@@ -1,6 +1,7 @@
 """From the columns of a table to the features that a network takes, by the rows that train."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from ddp_numpy.base.columns import Column, are_plain, expand, feature_names
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.data.classes import Array
+from ddp_numpy.data.mapped import Make, MappedRows, one_feature
 from ddp_numpy.data.table import Table
 
 
@@ -21,7 +23,7 @@ def fit_columns(train: Table, missing: str) -> tuple[Column, ...]:
         return tuple(map(Column, train.columns))
     columns = []
     for number, name in enumerate(train.columns):
-        values = train.features[:, number]
+        values = one_feature(train.features, number)
         present = values[~np.isnan(values)]
         if not present.size:
             raise InputError(f"column {name!r} has no value in any row to train on; leave it out with --drop")
@@ -38,19 +40,27 @@ def as_features(table: Table, columns: tuple[Column, ...]) -> Table:
     """The table of features that these columns make of it. A category that none of them has is none of its features."""
     if are_plain(columns):
         return table
-    values = []
-    for number, column in enumerate(columns):
-        given = table.features[:, number]
-        values.append(_codes(given, table.categories[number], column) if column.categories else given)
-    features = expand(columns, values, table.features.dtype)
-    return dataclasses.replace(table, features=features, columns=feature_names(columns), categories=())
+    names, features = feature_names(columns), table.features
+    make = Make(functools.partial(_expanded, columns, table.categories), len(names))
+    made = features.made_by(make) if isinstance(features, MappedRows) else make(features)
+    return dataclasses.replace(table, features=made, columns=names, categories=())
+
+
+def _expanded(columns: tuple[Column, ...], known: tuple[tuple[str, ...], ...], rows: Array) -> Array:
+    """The features (m, d) of some rows of a table (m, k). known: the table's categories."""
+    given = [
+        _codes(rows[:, number], known[number], column) if column.categories else rows[:, number]
+        for number, column in enumerate(columns)
+    ]
+    return expand(columns, given, rows.dtype)
 
 
 def unseen(table: Table, columns: tuple[Column, ...]) -> Iterator[str]:
     """Lines for people on categories of these rows that no row to train on has."""
     for number, column in enumerate(columns):
         if column.categories:
-            rows = int(np.sum(_codes(table.features[:, number], table.categories[number], column) < 0))
+            codes = _codes(one_feature(table.features, number), table.categories[number], column)
+            rows = int(np.sum(codes < 0))
             if rows:
                 yield (
                     f"column {column.name!r}: no row to train on has the category of {rows:,} to validate, so all its "

@@ -2,20 +2,21 @@
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.scale import Scale
-from ddp_numpy.data.classes import Array
+from ddp_numpy.data.mapped import Features, blocks, extremes, one_feature
 
+Array = npt.NDArray[Any]
 _BYTES = 255.0
 _LEAST_PIXELS = 64  # numbers of a row that may be an image
-_ROWS = 4096  # of which double precision is in memory at a time
 
 
-def fit_scale(choice: str, train: Array, flags: Array | None = None) -> Scale:
+def fit_scale(choice: str, train: Features, flags: Array | None = None) -> Scale:
     """How features are scaled, from those of the rows that train (n, d). Rows that validate have no part in it.
 
     choice: "divide:K"; "none"; "standard", to the mean 0 and the standard deviation 1; "minmax", to 0..1; "robust", to
@@ -26,9 +27,8 @@ def fit_scale(choice: str, train: Array, flags: Array | None = None) -> Scale:
     another choice, and for numbers that are too large for it.
     """
     if choice == "auto":
-        blocks = (train[start : start + _ROWS] for start in range(0, len(train), _ROWS))  # the first mostly tells
         is_image = train.dtype == np.uint8 and train.shape[1] >= _LEAST_PIXELS and flags is None
-        is_image = is_image and any(block.max() > _BYTES / 2 for block in blocks)
+        is_image = is_image and any(block.max() > _BYTES / 2 for block in blocks(train))  # the first mostly tells
         choice = "divide:255" if is_image else "standard"
     if choice in ("divide", "none"):
         return _divided(_BYTES if choice == "divide" and train.dtype == np.uint8 else 1.0, flags)
@@ -59,28 +59,27 @@ def _divided(divisor: float, flags: Array | None) -> Scale:
 Pair = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
-def _mean_and_deviation(train: Array) -> Pair:
+def _mean_and_deviation(train: Features) -> Pair:
     """In two passes, as the mean of squares less the square of the mean loses digits."""
-    blocks = range(0, len(train), _ROWS)
-    mean = sum(train[start : start + _ROWS].sum(axis=0, dtype=np.float64) for start in blocks) / len(train)
-    variance = sum(np.square(train[start : start + _ROWS] - mean).sum(axis=0) for start in blocks) / len(train)
-    alike = train.max(axis=0) == train.min(axis=0)  # whose deviation is rounding
-    return mean, np.where(alike, 0, np.sqrt(variance))
+    mean = sum(block.sum(axis=0, dtype=np.float64) for block in blocks(train)) / len(train)
+    variance = sum(np.square(block - mean).sum(axis=0) for block in blocks(train)) / len(train)
+    least, most = extremes(train)
+    return mean, np.where(least == most, 0, np.sqrt(variance))  # of equal numbers, the deviation is rounding
 
 
-def _least_and_range(train: Array) -> Pair:
-    least = train.min(axis=0).astype(np.float64)
-    return least, train.max(axis=0) - least
+def _least_and_range(train: Features) -> Pair:
+    least, most = extremes(train)
+    return least.astype(np.float64), most - least.astype(np.float64)
 
 
-def _median_and_quartiles(train: Array) -> Pair:
+def _median_and_quartiles(train: Features) -> Pair:
     quarters = np.empty((3, train.shape[1]))
     for feature in range(train.shape[1]):
-        quarters[:, feature] = np.percentile(train[:, feature].astype(np.float64), (25, 50, 75))
+        quarters[:, feature] = np.percentile(one_feature(train, feature).astype(np.float64), (25, 50, 75))
     return quarters[1], quarters[2] - quarters[0]
 
 
-_STATISTICS: dict[str, tuple[str, Callable[[Array], Pair]]] = {
+_STATISTICS: dict[str, tuple[str, Callable[[Features], Pair]]] = {
     "standard": ("standardized", _mean_and_deviation),
     "minmax": ("scaled to 0..1", _least_and_range),
     "robust": ("scaled by median and quartiles", _median_and_quartiles),

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.base.memory import memory_for_file
+from ddp_numpy.base.files import named_errors
+from ddp_numpy.base.memory import memory_bytes, memory_for_file
 from ddp_numpy.data.arrays import NAMED, check_pair, frame_or_pair, from_memory
 from ddp_numpy.data.cache import CacheEntry
 from ddp_numpy.data.classes import find_classes
@@ -20,11 +21,14 @@ from ddp_numpy.data.csv_parts import read_csv_together
 from ddp_numpy.data.dataset import Dataset
 from ddp_numpy.data.files import read_frame, read_table, table_files
 from ddp_numpy.data.idx import TRAIN, VALIDATION, read_idx_split
+from ddp_numpy.data.large import read_large
 from ddp_numpy.data.mnist import bundled_digits, download_mnist
 from ddp_numpy.data.npz import read_npz, read_pair
 from ddp_numpy.data.prepare import follow, labelled, other_rows, prepare, with_doubts
+from ddp_numpy.data.shared import share_features
 from ddp_numpy.data.split import stratified_split
 from ddp_numpy.data.table import Table, TableOptions
+from ddp_numpy.data.table_pieces import NotInPieces, Pieces
 from ddp_numpy.data.text import is_packed, is_text
 
 if TYPE_CHECKING:
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
 
 Source: TypeAlias = "str | os.PathLike[str] | pd.DataFrame | tuple[npt.ArrayLike, npt.ArrayLike]"
 """The name or the path of labelled rows, or these themselves."""
+_MAPPED_SHARE = 32
+"""A table whose files have more bytes than this part of the memory is mapped: as numbers, they have up to ten times as
+many while they are read."""
 _TRIES = 3  # how often a file is read that changes while it is read
 
 
@@ -52,6 +59,7 @@ def load_data(
     valid_fraction: float = 0.2,
     seed: int = 1,
     scale: str = "auto",
+    map_above: float | None = None,
 ) -> tuple[Dataset, Dataset]:
     """The training and the validation rows of a source, on every rank. Collective.
 
@@ -63,14 +71,16 @@ def load_data(
     X (n, …), y (n,). label_column, drop, header, encoding, task, categorical, missing: of tables, see TableOptions.
     MNIST and its like have rows to validate of their own. From other sources, valid_fraction of the rows is held out,
     by class and by seed, unless valid is one more source, with the rows to validate: see load_more. scale: how features
-    are scaled, see fit_scale. Raises InputError, on every rank, for data that can't be read or trained on.
+    are scaled, see fit_scale. map_above: a table whose files have more GB than this, by default a part of the memory,
+    stays in a file of the cache, which all ranks of a host map. Raises InputError, on every rank, for data that can't
+    be read or trained on.
     """
     loaded: list[Dataset | None] = [None, None]
     with comm.together():
         options = TableOptions(label_column, tuple(drop), header, encoding, task, tuple(categorical), missing)
     # If memory fails a rank inside a collective, the ranks can't agree on an error any more. That rank ends them all.
     with memory_for_file(_path(source)):
-        table, validating = _read_together(source, options, comm)
+        table, validating = _read_together(source, options, map_above, comm)
         with comm.together():
             if table is not None:
                 with _system_errors_named(source):
@@ -82,23 +92,27 @@ def load_data(
     return train, valid_data
 
 
-def load_table(source: Source, comm: "Communicator", options: TableOptions) -> Table:
+def load_table(source: Source, comm: "Communicator", options: TableOptions, map_above: float | None = None) -> Table:
     """All rows of a source, not split yet, on every rank: without those that it has to validate. Collective.
 
-    The ranks of a node share one copy. Raises InputError, on every rank, for data that can't be read or trained on.
+    The ranks of a node share one copy. map_above: see load_data. Raises InputError, on every rank, for data that can't
+    be read or trained on.
     """
     with memory_for_file(_path(source)):
-        table, _ = _read_together(source, options, comm)
-        features, labels = (comm.share(x) for x in ((table.features, table.labels) if table else (None, None)))
+        table, _ = _read_together(source, options, map_above, comm)
+        features = share_features(None if table is None else table.features, comm)
+        labels = comm.share(None if table is None else table.labels)
         return Table.of(features, labels, comm.broadcast([] if table is None else table.words))
 
 
-def _read_together(source: Source, options: TableOptions, comm: "Communicator") -> tuple[Table | None, Table | None]:
+def _read_together(
+    source: Source, options: TableOptions, map_above: float | None, comm: "Communicator"
+) -> tuple[Table | None, Table | None]:
     """The rows of a source at rank 0, and those to validate if it tells them apart. Collective."""
     table = validating = None
     with comm.together():
         if isinstance(source, str | os.PathLike):
-            table = _read_table_together(_path(source), options, comm)
+            table = _read_table_together(_path(source), options, map_above, comm)
         if table is None and comm.rank == 0:
             with _system_errors_named(source):
                 table, validating = _read(source, options)
@@ -161,16 +175,14 @@ def _frame_or_pair_of(path: Path, options: TableOptions) -> Any:
 @contextlib.contextmanager
 def _system_errors_named(source: Source) -> Iterator[None]:
     """A block whose OSErrors become InputErrors that name the file."""
-    try:
-        with memory_for_file(_path(source)):
-            yield
-    except OSError as error:
-        raise InputError(f"{error.filename or _path(source)}: {error.strerror or error}") from error
+    with named_errors(_path(source)), memory_for_file(_path(source)):
+        yield
 
 
 def _share(data: Dataset | None, comm: "Communicator") -> Dataset:
     """Rank 0's dataset on every rank. The ranks of a node share one copy of its arrays."""
-    features, labels = (comm.share(x) for x in ((data.features, data.labels) if data else (None, None)))
+    features = share_features(None if data is None else data.features, comm)
+    labels = comm.share(None if data is None else data.labels)
     nothing = np.zeros(0, np.uint8)
     rest = comm.broadcast(None if data is None else dataclasses.replace(data, features=nothing, labels=nothing))
     assert rest is not None, "rank 0 has a dataset, or has raised an error before"
@@ -183,19 +195,27 @@ def _return_freed_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _read_table_together(source: Path, options: TableOptions, comm: "Communicator") -> Table | None:
+def _read_table_together(
+    source: Path, options: TableOptions, map_above: float | None, comm: "Communicator"
+) -> Table | None:
     """The rows of a table's files, at rank 0: from the cache, else parsed by all ranks. Collective.
 
     None if it is another kind of source, or if rank 0 has to read it alone, for example to say what is wrong with it.
     """
     entry = table = None
     files: list[Path] = []
+    is_large = False
     if comm.rank == 0:
         with contextlib.suppress(OSError, ValueError, InputError):
             if files := table_files(source):
                 entry = CacheEntry(source, files, repr(options))
-                table = entry.load()
+                limit = memory_bytes() / _MAPPED_SHARE if map_above is None else map_above * 1e9
+                is_large = Pieces(files, options).nbytes > limit
+                table = entry.load(mapped=is_large)
     files = comm.broadcast(files)
+    if comm.broadcast(is_large and table is None):
+        with contextlib.suppress(NotInPieces):
+            return read_large(source, files, options, comm, entry)
     together = table is None and all(is_text(path) and not is_packed(path) for path in files)
     if comm.broadcast(comm.size > 1 and entry is not None and together):
         table = read_csv_together(source, files, options, comm)
@@ -211,7 +231,7 @@ def _read_table_alone(source: Path, files: list[Path], options: TableOptions) ->
     """
     for _ in range(_TRIES):
         entry = CacheEntry(source, files, repr(options))
-        table = read_table(source, options)
+        table = read_table(source, options, files)
         if entry.store(table):
             return table
     raise InputError(f"{source}: changed each of the {_TRIES} times that it was read; start when it is complete")

@@ -1,6 +1,8 @@
 """From a table as a file has it to labelled rows of numbers: which column is the label, and what the others are."""
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from ddp_numpy.base.messages import one_line
 from ddp_numpy.data.classes import MANY_CLASSES, Name, find_labels, in_short, numbered
 from ddp_numpy.data.dataset import exact_features
 from ddp_numpy.data.features import make_numbers, to_plain_numbers
+from ddp_numpy.data.mapped import Features, chosen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 LABEL_NAMES = ("label", "target", "class")
 """Of a column that holds the labels unless another one is asked for, in large or small letters; the first wins."""
-_LEAST_COUNTED = 10  # rows of a table of which a column that counts them is not taken for chance
+LEAST_COUNTED = 10
+"""Rows of a table of which a column that counts them is not taken for chance."""
+ANOTHER_COLUMN = ", or choose another column with --label-column"
+"""What else may help if labels can't be learnt."""
 UNNAMED = "Unnamed: "
 """How pandas calls a column whose name in the header line is empty."""
 
@@ -74,6 +80,12 @@ class TableOptions:
                     return column, "by its name"
         return None
 
+    def check_names(self, columns: list[str], path: Path) -> None:
+        """Raise InputError if a column is called by its name that is none of these."""
+        for option, asked in (("--drop", self.drop), ("--categorical", self.named_categorical)):
+            if unknown := [name for name in asked if name not in columns]:
+                raise InputError(f"{path}: {option} {unknown[0]}: its columns are {in_short(tuple(columns))}")
+
     @property
     def named_categorical(self) -> tuple[str, ...]:
         """The columns that are called categories by name."""
@@ -87,7 +99,7 @@ DEFAULTS = TableOptions()
 class Table:
     """Rows of numbers, each with a class or with a number to predict."""
 
-    features: Array
+    features: Features
     """(n, d), uint8, float32 or float64."""
     labels: Array
     """(n,), int64, numbers of classes; or float64, numbers to predict."""
@@ -109,7 +121,7 @@ class Table:
         return [self.class_names, self.columns, self.label, self.notes, self.categories]
 
     @classmethod
-    def of(cls, features: Array, labels: Array, words: list[Any]) -> "Table":
+    def of(cls, features: Features, labels: Array, words: list[Any]) -> "Table":
         """The table of these arrays and words. Raises TypeError or ValueError if they can't be words."""
         class_names, columns, label, notes, categories = words
         return cls(
@@ -121,14 +133,15 @@ class Table:
         """Whether the labels are numbers to predict, and not classes."""
         return self.labels.dtype.kind == "f"
 
-    def rows(self, chosen: Array) -> "Table":
+    def rows(self, rows: Array) -> "Table":
         """Of these row numbers."""
-        return dataclasses.replace(self, features=self.features[chosen], labels=self.labels[chosen])
+        return dataclasses.replace(self, features=chosen(self.features, rows), labels=self.labels[rows])
 
     def check(self) -> None:
         """Raise ValueError unless the arrays can be those of a table."""
         features, labels, names = self.features, self.labels, self.class_names
-        if features.ndim != 2 or not features.size or features.dtype not in (np.uint8, np.float32, np.float64):
+        is_array = len(features.shape) == 2 and math.prod(features.shape) > 0
+        if not is_array or features.dtype not in (np.uint8, np.float32, np.float64):
             raise ValueError(f"features are {features.dtype} {features.shape}")
         for what in (self.columns, self.categories):
             if len(what) not in (0, features.shape[1]):
@@ -152,9 +165,7 @@ def make_table(frame: "pd.DataFrame", path: Path, options: TableOptions) -> Tabl
     import pandas as pd
 
     names = frame.columns = list(map(str, frame.columns))
-    for option, asked in (("--drop", options.drop), ("--categorical", options.named_categorical)):
-        if unknown := [name for name in asked if name not in names]:
-            raise InputError(f"{path}: {option} {unknown[0]}: its columns are {in_short(tuple(names))}")
+    options.check_names(names, path)
     notes, left_out = [], list(options.drop)
     for name in names:
         what = _of_no_use(frame[name]) if name.startswith(UNNAMED) and name not in options.drop else None
@@ -177,11 +188,11 @@ def make_table(frame: "pd.DataFrame", path: Path, options: TableOptions) -> Tabl
             raise InputError(f"{path}: each row has a missing value; --drop leaves a column out")
         frame = frame[~missing]
         rows = frame.index.to_numpy()
-        notes.append(f"rows with a missing value, {missing.sum():,} of {len(missing):,}: left out")
-    label = options.named_label(names, path) or _guessed_label(frame, path, options.task)
+        notes.append(note_of_dropped(int(missing.sum()), len(missing)))
+    label = options.named_label(names, path) or guessed_label(frame.iloc[:, 0], names, path, options.task)
     if frame.attrs.get("header", []).count(label[0]) > 1:
         raise InputError(f"{path}: more than one column is called {label[0]!r}; keep one of them")
-    features, labels = frame.drop(columns=label[0]), _labels(frame[label[0]], path)
+    features, labels = frame.drop(columns=label[0]), labels_of(frame[label[0]], path)
     values, categories = make_numbers(features, path, options)
     return table_of(values, list(features.columns), labels, label, notes, path, options, categories, rows)
 
@@ -203,34 +214,49 @@ def table_of(
     from 1. What a row's number says of its label is an accident of their order, and nothing of a new row. Raises
     InputError for a number that is not finite, labels that can't be learnt, or if no feature is left.
     """
-    another = ", or choose another column with --label-column"
-    targets, class_names = find_labels(labels, f"label column {label[0]!r}", path, options.task, another, rows)
-    enough = len(values) >= _LEAST_COUNTED
+    named = f"label column {label[0]!r}"
+    targets, class_names = find_labels(labels, named, path, options.task, ANOTHER_COLUMN, rows)
+    enough = len(values) >= LEAST_COUNTED
     counting = [
         number
         for number in range(len(columns))
-        if enough and not (categories and categories[number]) and _counts_rows(values[:, number], rows)
+        if enough and not (categories and categories[number]) and counts_rows(values[:, number], rows)
     ]
     if counting:
         kept = [number for number in range(len(columns)) if number not in counting]
         if not kept:
             raise InputError(f"{path}: its only feature, {columns[0]!r}, counts the rows; others are needed")
-        notes = [*notes, *(f"column {columns[number]!r} counts the rows: left out" for number in counting)]
+        notes = [*notes, *(note_of_counting(columns[number]) for number in counting)]
         values, columns = values[:, kept], [columns[number] for number in kept]
         categories = tuple(categories[number] for number in kept) if categories else ()
     features = exact_features(values, path, columns, rows, may_miss=options.missing == "mean")
-    notes = [f"label is column {label[0]!r}, {label[1]}", *notes]
-    return Table(features, targets, class_names, tuple(columns), label[0], tuple(map(one_line, notes)), categories)
+    all_notes = in_words(label, notes)
+    return Table(features, targets, class_names, tuple(columns), label[0], all_notes, categories)
+
+
+def in_words(label: tuple[str, str], notes: Sequence[str]) -> tuple[str, ...]:
+    """All that people should know of how a table's columns were taken. label: its column, and why it is that one."""
+    return tuple(map(one_line, [f"label is column {label[0]!r}, {label[1]}", *notes]))
+
+
+def note_of_dropped(dropped: int, rows: int) -> str:
+    """What people should know of rows that are left out."""
+    return f"rows with a missing value, {dropped:,} of {rows:,}: left out"
+
+
+def note_of_counting(name: str) -> str:
+    """What people should know of a column that is left out."""
+    return f"column {name!r} counts the rows: left out"
 
 
 def _of_no_use(column: "pd.Series") -> str | None:
     """Why a column without a name is left out; None if it is not."""
-    if column.dtype.kind == "i" and _counts_rows(column.to_numpy()):
+    if column.dtype.kind == "i" and counts_rows(column.to_numpy()):
         return "counts the rows"
     return "is empty" if column.isna().all() else None
 
 
-def _counts_rows(values: Array, rows: Array | None = None) -> bool:
+def counts_rows(values: Array, rows: Array | None = None) -> bool:
     """Whether they count from 0 or 1. Nearly all columns are seen by their ends not to. rows: see `table_of`."""
     first, last = (float(values[at]) - numbered(at, rows) for at in (0, len(values) - 1))
     if first not in (-1, 0) or first != last:
@@ -238,9 +264,12 @@ def _counts_rows(values: Array, rows: Array | None = None) -> bool:
     return bool((np.diff(values) == (1 if rows is None else np.diff(rows))).all())
 
 
-def _guessed_label(frame: "pd.DataFrame", path: Path, task: str | None) -> tuple[str, str]:
-    """The first column, and so in words. Raises InputError if it does not look as if it held what the task is for."""
-    first, values = frame.columns[0], frame.iloc[:, 0]
+def guessed_label(values: "pd.Series", columns: Sequence[str], path: Path, task: str | None) -> tuple[str, str]:
+    """The first of the columns, and so in words. Raises InputError if it does not look as the task's label would.
+
+    values (n,): those of the first column.
+    """
+    first = columns[0]
     different = values.nunique()
     if different == 1:
         what = "has one value in all rows"
@@ -256,11 +285,11 @@ def _guessed_label(frame: "pd.DataFrame", path: Path, task: str | None) -> tuple
         return first, "the first"
     raise InputError(
         f"{path}: which column is the label? None is called {', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}, and "
-        f"the first, {first!r}, {what}; its columns are {in_short(tuple(frame.columns))}: choose with --label-column"
+        f"the first, {first!r}, {what}; its columns are {in_short(tuple(columns))}: choose with --label-column"
     )
 
 
-def _labels(column: "pd.Series", path: Path) -> Array:
+def labels_of(column: "pd.Series", path: Path) -> Array:
     """The labels (n,) as numbers, booleans or texts. Raises InputError if one is missing."""
     missing = column.isna().to_numpy()
     if missing.any():

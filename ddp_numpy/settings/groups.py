@@ -85,6 +85,10 @@ class Data(Group):
     divisor: float | None = option(
         None, positive(), "Another name of --scale divide:K.", metavar="K", change=Change.RUN
     )  # fmt: skip
+    map_above: float | None = option(
+        None, Real(0), metavar="GB", change=Change.MACHINE, shown_default="a part of the memory",
+        help="A table whose files have more GB together stays in a file, of which only what is needed is in memory.",
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
