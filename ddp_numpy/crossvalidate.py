@@ -48,7 +48,7 @@ def crossvalidate(settings: Settings, folds: int, comm: Communicator) -> list[di
     report = Report(visible=comm.rank == 0 and not settings.output.quiet, launched=is_launched())
     with comm.together():
         options, scale = TableOptions(**table_options(settings.data)), chosen_scale(settings.data)
-    table = load_table(settings.data.source, comm, options, settings.data.map_above)
+    table = load_table(settings.data.source, comm, options, settings.data.map_above, report.line)
     with comm.together():
         parts = fold_of_rows(table, folds, settings.training.seed)
     fields = {

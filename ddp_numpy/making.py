@@ -54,8 +54,10 @@ _SCHEDULES: dict[str, tuple[str, ...]] = {
 }
 
 
-def read_data(settings: Settings, comm: Communicator) -> tuple[Dataset, Dataset]:
-    """The rows that the settings name, to train and to validate. Collective. Raises InputError."""
+def read_data(
+    settings: Settings, comm: Communicator, tell: Callable[[str], None] = lambda line: None
+) -> tuple[Dataset, Dataset]:
+    """The rows that the settings name, to train and to validate. Collective. tell: see load_data. Raises InputError."""
     data = settings.data
     with comm.together():
         scale = chosen_scale(data)
@@ -68,6 +70,7 @@ def read_data(settings: Settings, comm: Communicator) -> tuple[Dataset, Dataset]
         seed=settings.training.seed,
         scale=scale,
         map_above=data.map_above,
+        tell=tell,
     )
 
 

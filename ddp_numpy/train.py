@@ -56,7 +56,7 @@ def train(settings: Settings, given: set[str], comm: Communicator) -> None:
             start = find_start(settings.output.resume, settings.output.out, report.warning)
             settings = start.settings(settings, given)
     settings = comm.broadcast(settings)
-    train_data, valid_data = read_data(settings, comm)
+    train_data, valid_data = read_data(settings, comm, report.line)
     test_data = read_test_data(settings, train_data, comm)
     trainer = make_trainer(settings, train_data, comm)
     if settings.output.describe:

@@ -1,5 +1,6 @@
 """A table whose features stay in a file is the same table as one in memory."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from jobs import run_job
 
-from ddp_numpy import SingleProcess, load_data
-from ddp_numpy.data import Dataset
+from ddp_numpy import InputError, SingleProcess, load_data, load_model
+from ddp_numpy.data import Dataset, Reader
 from ddp_numpy.data.mapped import MappedRows
 
 ROWS = 400
@@ -124,3 +126,114 @@ def test_a_mapped_table_is_the_same(name: str, tmp_path: Path, own_cache: Path) 
         assert isinstance(mapped[0].features, MappedRows)
         assert all(map(same, whole, mapped))
         assert len(list((own_cache / "ddp_numpy" / "tables").iterdir())) == 2, "rows, and all else"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda table: changed(table, 311, "x2", "1O5"),
+            r"t\.csv: row 312, column 'x2': '1O5' is not a number",
+        ),
+        (lambda table: changed(table, 311, "x2", np.nan), r"t\.csv: row 312, column 'x2': a value is missing"),
+        (
+            lambda table: changed(table, 5, "label", np.nan),
+            r"t\.csv: row 6, column 'label': the label is missing",
+        ),
+        (
+            lambda table: changed(table, 311, "x2", 1e60),
+            r"t\.csv: row 312, column 'x2': 1e\+60 is not a finite",
+        ),
+        (
+            lambda table: table.assign(label=2),
+            r"t\.csv: all 400 rows have the label 2: at least two",
+        ),
+        (lambda table: table.assign(x1=np.nan), r"t\.csv: column 'x1' is empty; leave it out with --drop x1"),
+        (lambda table: table[["label"]].assign(id=range(400)), r"t\.csv: its only feature, 'id', counts the rows"),
+        (
+            lambda table: table.assign(name=[f"n{i}" for i in range(ROWS)]),
+            r"t\.csv: column 'name': 'n0' is text, of which there are .* different ones in .* rows; leave",
+        ),
+    ],
+    ids=["text", "gap", "no label", "large", "one class", "empty", "only counts", "free text"],
+)
+def test_what_a_mapped_table_may_not_hold(
+    change: Callable[[pd.DataFrame], pd.DataFrame], message: str, tmp_path: Path, own_cache: Path
+) -> None:
+    path = text(change(NUMBERS), tmp_path)
+    missing = "mean" if "is empty" in message else "error"
+    with pytest.raises(InputError, match=message):
+        load_data(str(path), SingleProcess(), map_above=0, missing=missing)
+    tables = own_cache / "ddp_numpy" / "tables"
+    assert not tables.exists() or not list(tables.iterdir()), "nothing is left half-written"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda folder: text(NUMBERS, folder, quoting=1),
+        with_lines(lambda text: text.replace("\n", "\r")),
+        lambda folder: text(NUMBERS, folder, "t.csv.gz"),
+        lambda folder: text(NUMBERS, folder, "t.txt", sep=" "),
+        lambda folder: text(NUMBERS.rename(columns={"x1": "x0.1"}), folder),
+    ],
+    ids=["quotes", "old Mac", "packed", "spaces", "names twice"],
+)
+def test_what_can_not_be_read_in_pieces_is_read_as_a_whole(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    path = str(write(tmp_path))
+    train, _ = load_data(path, SingleProcess(), map_above=0)
+    assert not isinstance(train.features, MappedRows)
+    assert train.sha256() == load_data(path, SingleProcess())[0].sha256()
+
+
+def test_what_can_be_read_in_no_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = text(NUMBERS, tmp_path, quoting=1)
+    monkeypatch.setattr("ddp_numpy.data.load.memory_bytes", lambda: path.stat().st_size)
+    with pytest.raises(InputError, match=r"t\.csv: has quotes, .*; mend that, or write it as Parquet"):
+        load_data(str(path), SingleProcess())
+
+
+def test_no_room_for_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(InputError, match=r"a table this large is read into a file there, .*; set XDG_CACHE_HOME to a"):
+        load_data(str(text(NUMBERS, tmp_path)), SingleProcess(), map_above=0)
+
+
+def test_rows_of_a_file_that_can_not_stay_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(text(MIXED, tmp_path))
+    expected = load_data(path, SingleProcess())[0]
+    monkeypatch.setattr("ddp_numpy.data.mapped.free_bytes", lambda: 0)
+    train = load_data(path, SingleProcess(), map_above=0)[0]
+    rows = RNG.integers(0, len(train), 30)
+    for features in (slice(None), slice(2, 7)):
+        read = []
+        for data in (expected, train):
+            X = np.empty((30, len(range(*features.indices(data.features.shape[1])))), np.float32)
+            reader = Reader(data, np.float32)
+            if features == slice(None):
+                reader.read(rows, X)
+            else:
+                reader.read_features(rows, features, X)
+            read.append(X)
+        np.testing.assert_array_equal(*read)
+
+
+def test_any_number_of_ranks_reads_and_trains_alike(tmp_path: Path) -> None:
+    """Real jobs, on a table of several real pieces."""
+    rng = np.random.default_rng(2)
+    table = pd.DataFrame(rng.normal(size=(40_000, 100)).round(5), columns=[f"x{i}" for i in range(100)])
+    table.assign(deck=rng.choice(list("ABC"), 40_000), label=rng.integers(0, 3, 40_000)).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    options = ("--data", "t.csv", "--reproducible", "--epochs", "1", "--batch-size", "512")
+    found = []
+    for number, (ranks, mapped) in enumerate([(None, False), (None, True), (1, True), (3, True), (3, True)]):
+        env = {"XDG_CACHE_HOME": str(tmp_path / f"cache{min(number, 3)}")}
+        more = ("--map-above", "0") if mapped else ()
+        job = run_job(ranks, "-m", "ddp_numpy.train", *options, *more, "--out", f"{number}", cwd=tmp_path, env=env)
+        assert job.status == 0, job.err
+        is_read = re.search(rf"t\.csv: 0\.0\d+ GB, read by {ranks or 1} rank", job.out) is not None
+        assert is_read == (mapped and number < 4), "the last finds it in the cache"
+        found.append(load_model(tmp_path / str(number) / "model.npz").params.tobytes())
+    assert len(set(found)) == 1

@@ -13,6 +13,15 @@ def memory_bytes() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def free_bytes() -> int:
+    """How much memory programs may still take: with what the system keeps of files, and can give up at once."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    return memory_bytes()
+
+
 @contextlib.contextmanager
 def memory_for(what: str, size: int) -> Iterator[None]:
     """A block that makes something of `size` bytes at least.

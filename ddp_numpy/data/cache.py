@@ -35,7 +35,7 @@ def room_named(size: float) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"{cache_folder()}: a table larger than memory is read into a file there, of {size / 1e9:.1f} GB: "
+            f"{cache_folder()}: a table this large is read into a file there, of {size / 1e9:.1f} GB: "
             f"{error.strerror}; set XDG_CACHE_HOME to a folder with room"
         ) from error
 

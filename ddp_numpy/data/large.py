@@ -9,7 +9,8 @@ import contextlib
 import functools
 import math
 import socket
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
@@ -28,23 +29,30 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _SAMPLE = 8  # pieces
+_TOLD_SECONDS = 10.0
 _TRIES = 5  # of writing: as the sample says, and once for each thing in which it may be wrong
 
 
 def read_large(
-    source: Path, files: Sequence[Path], options: TableOptions, comm: "Communicator", entry: CacheEntry | None
+    source: Path,
+    files: Sequence[Path],
+    options: TableOptions,
+    comm: "Communicator",
+    entry: CacheEntry | None,
+    tell: Callable[[str], None],
 ) -> Table | None:
     """The table of these files at rank 0, with its features mapped; None at other ranks. Collective.
 
     source: what messages call the files together; entry: their place in the cache, at rank 0. All ranks of its host
-    read. Raises InputError, on every rank: NotInPieces if the table has to be read as a whole, another for what can't
-    be used.
+    read. tell: is told, at rank 0, how far that is. Raises InputError, on every rank: NotInPieces if the table has to
+    be read as a whole, another for what can't be used.
     """
     found = comm.broadcast(comm.gather((socket.gethostname(), states_of(files)))) or []
     helpers = [rank for rank, theirs in enumerate(found) if theirs == found[0]]
     with comm.together(), named_errors(source):
         pieces = Pieces(files if comm.rank in helpers else [], options)
-    names = comm.on_root(pieces.names)
+        own_names = pieces.names() if comm.rank == 0 else []
+    names = comm.broadcast(own_names)
     with comm.together():
         reading = _Reading(pieces, Judge(source, files[0], names, options))
     mine = pieces.all[helpers.index(comm.rank) :: len(helpers)] if comm.rank in helpers else []
@@ -59,10 +67,12 @@ def read_large(
                 with room_named(pieces.nbytes):
                     path = entry.new_features()
                     file = stack.enter_context(atomic_write(path, OWNER))
+                    ranks = f"{len(helpers)} rank{'s' * (len(helpers) > 1)}"
+                    tell(f"{source}: {pieces.nbytes / 1e9:.3g} GB, read by {ranks} into a file of {path.parent}")
         reading.to = comm.broadcast(Path(file.name if file else ""))
         for _ in range(_TRIES):
             reading.offset = comm.on_root(functools.partial(reading.begin, file, form))
-            seen = _of_all(comm, pieces, functools.partial(reading.look, form=form), mine)
+            seen = _of_all(comm, pieces, functools.partial(reading.look, form=form), _telling(source, mine, tell))
             form, written = _form(comm, reading, seen), form
             if form == written:
                 break
@@ -72,12 +82,28 @@ def read_large(
             if entry is not None:
                 with room_named(pieces.nbytes):
                     stack.close()
-                table = reading.judge.table(_joined(seen), form, path)
-                if entry.store(table):
-                    return table
-                path.unlink()
-                raise InputError(f"{source}: was changed while it was read; start when it is complete")
+                try:
+                    table = reading.judge.table(_joined(seen), form, path)
+                    if not entry.store(table):
+                        raise InputError(f"{source}: was changed while it was read; start when it is complete")
+                except InputError:
+                    path.unlink()
+                    raise
+                return table
     return None
+
+
+def _telling(source: Path, mine: Sequence[Piece], tell: Callable[[str], None]) -> Iterator[Piece]:
+    """The same pieces. `tell` is told now and then how many of them are done."""
+    start = last = time.perf_counter()
+    for done, piece in enumerate(mine):
+        now = time.perf_counter()
+        if done and now - last > _TOLD_SECONDS:
+            tell(
+                f"{source}: {done / len(mine):.0%} is read; {(now - start) / done * (len(mine) - done):.0f} s are left"
+            )
+            last = now
+        yield piece
 
 
 def _joined(seen: dict[Piece, list[Rows]]) -> list[Rows]:
@@ -151,7 +177,7 @@ class _Reading:
                 data = data[file.write(data) :]
 
 
-def _of_all(comm: "Communicator", pieces: Pieces, work: Callable[[Piece], T], mine: Sequence[Piece]) -> dict[Piece, T]:
+def _of_all(comm: "Communicator", pieces: Pieces, work: Callable[[Piece], T], mine: Iterable[Piece]) -> dict[Piece, T]:
     """At rank 0, what `work` returns for the pieces of all ranks, in order; nothing at others. Collective.
 
     Raises InputError, on every rank, as `work` does: for the first of the pieces that it fails for.

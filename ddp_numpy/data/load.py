@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -41,6 +41,7 @@ Source: TypeAlias = "str | os.PathLike[str] | pd.DataFrame | tuple[npt.ArrayLike
 _MAPPED_SHARE = 32
 """A table whose files have more bytes than this part of the memory is mapped: as numbers, they have up to ten times as
 many while they are read."""
+_LEAST_NEEDED = 4  # times the bytes of a text, as numbers of 8 bytes: each has a digit and a delimiter
 _TRIES = 3  # how often a file is read that changes while it is read
 
 
@@ -60,6 +61,7 @@ def load_data(
     seed: int = 1,
     scale: str = "auto",
     map_above: float | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[Dataset, Dataset]:
     """The training and the validation rows of a source, on every rank. Collective.
 
@@ -72,15 +74,15 @@ def load_data(
     MNIST and its like have rows to validate of their own. From other sources, valid_fraction of the rows is held out,
     by class and by seed, unless valid is one more source, with the rows to validate: see load_more. scale: how features
     are scaled, see fit_scale. map_above: a table whose files have more GB than this, by default a part of the memory,
-    stays in a file of the cache, which all ranks of a host map. Raises InputError, on every rank, for data that can't
-    be read or trained on.
+    stays in a file of the cache, which all ranks of a host map; tell: is told, at rank 0, how far its reading is, which
+    may take minutes. Raises InputError, on every rank, for data that can't be read or trained on.
     """
     loaded: list[Dataset | None] = [None, None]
     with comm.together():
         options = TableOptions(label_column, tuple(drop), header, encoding, task, tuple(categorical), missing)
     # If memory fails a rank inside a collective, the ranks can't agree on an error any more. That rank ends them all.
     with memory_for_file(_path(source)):
-        table, validating = _read_together(source, options, map_above, comm)
+        table, validating = _read_together(source, options, map_above, comm, tell)
         with comm.together():
             if table is not None:
                 with _system_errors_named(source):
@@ -92,27 +94,37 @@ def load_data(
     return train, valid_data
 
 
-def load_table(source: Source, comm: "Communicator", options: TableOptions, map_above: float | None = None) -> Table:
+def load_table(
+    source: Source,
+    comm: "Communicator",
+    options: TableOptions,
+    map_above: float | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Table:
     """All rows of a source, not split yet, on every rank: without those that it has to validate. Collective.
 
-    The ranks of a node share one copy. map_above: see load_data. Raises InputError, on every rank, for data that can't
-    be read or trained on.
+    The ranks of a node share one copy. map_above, tell: see load_data. Raises InputError, on every rank, for data
+    that can't be read or trained on.
     """
     with memory_for_file(_path(source)):
-        table, _ = _read_together(source, options, map_above, comm)
+        table, _ = _read_together(source, options, map_above, comm, tell)
         features = share_features(None if table is None else table.features, comm)
         labels = comm.share(None if table is None else table.labels)
         return Table.of(features, labels, comm.broadcast([] if table is None else table.words))
 
 
 def _read_together(
-    source: Source, options: TableOptions, map_above: float | None, comm: "Communicator"
+    source: Source,
+    options: TableOptions,
+    map_above: float | None,
+    comm: "Communicator",
+    tell: Callable[[str], None],
 ) -> tuple[Table | None, Table | None]:
     """The rows of a source at rank 0, and those to validate if it tells them apart. Collective."""
     table = validating = None
     with comm.together():
         if isinstance(source, str | os.PathLike):
-            table = _read_table_together(_path(source), options, map_above, comm)
+            table = _read_table_together(_path(source), options, map_above, comm, tell)
         if table is None and comm.rank == 0:
             with _system_errors_named(source):
                 table, validating = _read(source, options)
@@ -196,7 +208,11 @@ def _return_freed_memory() -> None:
 
 
 def _read_table_together(
-    source: Path, options: TableOptions, map_above: float | None, comm: "Communicator"
+    source: Path,
+    options: TableOptions,
+    map_above: float | None,
+    comm: "Communicator",
+    tell: Callable[[str], None],
 ) -> Table | None:
     """The rows of a table's files, at rank 0: from the cache, else parsed by all ranks. Collective.
 
@@ -204,18 +220,24 @@ def _read_table_together(
     """
     entry = table = None
     files: list[Path] = []
-    is_large = False
+    is_large = fits = False
     if comm.rank == 0:
         with contextlib.suppress(OSError, ValueError, InputError):
             if files := table_files(source):
                 entry = CacheEntry(source, files, repr(options))
                 limit = memory_bytes() / _MAPPED_SHARE if map_above is None else map_above * 1e9
-                is_large = Pieces(files, options).nbytes > limit
+                size = Pieces(files, options).nbytes
+                is_large, fits = size > limit, _LEAST_NEEDED * size < memory_bytes()
                 table = entry.load(mapped=is_large)
     files = comm.broadcast(files)
     if comm.broadcast(is_large and table is None):
-        with contextlib.suppress(NotInPieces):
-            return read_large(source, files, options, comm, entry)
+        try:
+            return read_large(source, files, options, comm, entry, tell)
+        except NotInPieces as error:
+            if not comm.broadcast(fits):
+                raise InputError(
+                    f"{error}, and as a whole it is larger than memory; mend that, or write it as Parquet"
+                ) from None
     together = table is None and all(is_text(path) and not is_packed(path) for path in files)
     if comm.broadcast(comm.size > 1 and entry is not None and together):
         table = read_csv_together(source, files, options, comm)

@@ -11,10 +11,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ddp_numpy.base.memory import memory_bytes
+from ddp_numpy.base.memory import free_bytes
 
 Array = npt.NDArray[Any]
 _ROWS = 4096  # of a block
+_STAYING = 0.75  # of the free memory, for a file that stays there
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,14 @@ class MappedRows:
         make: makes rows of d features of rows as the file has them; None: they are the same. Raises OSError or
         ValueError for what is no such file.
         """
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(mapped, np.memmap) or mapped.ndim != 2:
-            raise ValueError(f"{path}: is no array of rows")
         self.path, self.places, self._make = path, places, make
-        self._all: Array = mapped.view(np.ndarray)
-        self._map: mmap.mmap = mapped._mmap  # type: ignore[attr-defined]
-        self._offset: int = mapped.offset
-        # Of a file that can't stay in memory, single pages are read, and none beside them that are needed much later.
-        self._is_read_ahead = mapped.nbytes > memory_bytes() // 2
-        if self._is_read_ahead:
-            self._map.madvise(mmap.MADV_RANDOM)
+        self._all = _mapped(path).view(np.ndarray)
+        # Of a file that can't stay in memory, the system would read 900 KB for a row of 784 bytes: what lies beside it,
+        # too. Single pages, asked for before they are needed, make that 40 times as fast; but a file that can stay, a
+        # quarter slower (LOG: tables larger than memory).
+        self._random = _mapped(path) if self._all.nbytes > _STAYING * free_bytes() else None
+        if self._random is not None:
+            _advise(self._random, mmap.MADV_RANDOM)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -94,12 +92,14 @@ class MappedRows:
     def take(self, rows: Array, out: Array) -> None:
         """Write the rows of these numbers (m,) to out (m, d)."""
         places = self.places[rows]
-        if self._is_read_ahead:
+        source = self._all
+        if self._random is not None:
             self._read_ahead(places)
+            source = self._random
         if self._make:
-            out[...] = self._make(self._all[places])
+            out[...] = self._make(source[places])
         else:
-            np.take(self._all, places, axis=0, out=out, mode="clip")
+            np.take(source, places, axis=0, out=out, mode="clip")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """All rows, in memory: for NumPy's functions."""
@@ -119,17 +119,31 @@ class MappedRows:
 
     def _read_ahead(self, places: Array) -> None:
         """Tell the system all rows that are needed, so that the disk reads them side by side."""
-        page, width = mmap.PAGESIZE, self._all.shape[1] * self._all.itemsize
+        assert self._random is not None
+        width = self._all.shape[1] * self._all.itemsize
         for place in places.tolist():
-            start = self._offset + place * width
-            first = start - start % page
-            self._map.madvise(mmap.MADV_WILLNEED, first, start + width - first)
+            start = self._random.offset + place * width
+            first = start - start % mmap.PAGESIZE
+            _advise(self._random, mmap.MADV_WILLNEED, first, start + width - first)
 
     @functools.cached_property
     def extremes(self) -> tuple[Array, Array]:
         """The least and the largest value of each feature (d,)."""
         edges = np.array([(block.min(axis=0), block.max(axis=0)) for block in blocks(self)])
         return edges[:, 0].min(axis=0), edges[:, 1].max(axis=0)
+
+
+def _mapped(path: Path) -> "np.memmap[Any, Any]":
+    """The array of rows of an .npy file. Raises OSError or ValueError for what is no such file."""
+    found = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(found, np.memmap) or found.ndim != 2:
+        raise ValueError(f"{path}: is no array of rows")
+    return found
+
+
+def _advise(mapped: "np.memmap[Any, Any]", advice: int, *where: int) -> None:
+    """Tell the system how a mapped file will be read."""
+    mapped._mmap.madvise(advice, *where)  # type: ignore[attr-defined]
 
 
 Features: TypeAlias = Array | MappedRows

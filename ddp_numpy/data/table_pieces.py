@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.messages import one_line
 from ddp_numpy.data.csv import check_shape, may_be_twice, parse
@@ -69,9 +71,11 @@ class Pieces:
             with _open_parquet(piece.path) as file:
                 return int(file.metadata.row_group(piece.number).num_rows)
         _, lines = self._text(piece)
-        rows = lines.count(b"\n") + (lines[-1:] not in (b"", b"\n"))
-        # The expression takes 30 times as long as counting, and nearly no file has empty lines.
-        may_be_empty = lines[:1] in b" \t\r\n" or any(b"\n" + mark in lines for mark in (b" ", b"\t", b"\r", b"\n"))
+        text = np.frombuffer(lines, np.uint8)
+        ends = np.flatnonzero(text == ord("\n"))  # four times as fast as looking for line ends with a blank behind
+        rows = len(ends) + (lines[-1:] not in (b"", b"\n"))
+        first = text[np.append(0, ends[ends < len(text) - 1] + 1)] if len(text) else text
+        may_be_empty = np.isin(first, np.frombuffer(b" \t\r\n", np.uint8)).any()
         return rows - len(_EMPTY_LINE.findall(lines)) if may_be_empty else rows
 
     def frames(self, piece: Piece, texts: Sequence[str] = ()) -> Iterator["pd.DataFrame"]:

@@ -86,8 +86,8 @@ class Data(Group):
         None, positive(), "Another name of --scale divide:K.", metavar="K", change=Change.RUN
     )  # fmt: skip
     map_above: float | None = option(
-        None, Real(0), metavar="GB", change=Change.MACHINE, shown_default="a part of the memory",
-        help="A table whose files have more GB together stays in a file, of which only what is needed is in memory.",
+        None, Real(0), metavar="GB", change=Change.MACHINE, shown_default="1/32 of the memory",
+        help="A table whose files have more GB together is not read into memory, but into a file that all ranks map.",
     )  # fmt: skip
 
 

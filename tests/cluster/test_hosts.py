@@ -27,9 +27,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def launch(cluster: Cluster, *arguments: str | Path, cwd: Path, timeout: float = 60) -> Job:
+def launch(
+    cluster: Cluster, *arguments: str | Path, cwd: Path, timeout: float = 60, env: dict[str, str] | None = None
+) -> Job:
     return run_job(None, "-m", "launch", arguments[0], "--mpi-args", cluster.mpi_args, *arguments[1:], cwd=cwd,
-                   timeout=timeout)  # fmt: skip
+                   timeout=timeout, env=env)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,22 @@ def test_two_hosts_train_what_one_rank_does(
     assert alone.status == 0, alone.err
     two, one = (load_model(folder / out / "model.npz").params for out in ("two", "one"))
     assert np.abs(two - one).max() <= 1e-12 * np.abs(one).max()
+
+
+def test_hosts_with_disks_of_their_own_get_copies_of_a_large_table(cluster: Cluster, folder: Path) -> None:
+    a, b, _ = cluster.hosts
+    own = folder / "own"
+    own.mkdir()
+    options = ("--data", "t.csv", "--epochs", "1", "--reproducible")
+    mapped = ("--map-above", "0", "--out", "two")
+    own_cache = {"XDG_CACHE_HOME": str(own), "HOSTS_OWN_FOLDER": str(own)}
+    job = launch(cluster, "run", "--hosts", f"{a}:2,{b}:2", *options, *mapped, cwd=folder, env=own_cache)
+    assert job.status == 0, job.err
+    assert "read by 2 ranks into a file of" in job.out
+    assert not list(own.iterdir()), "the hosts' own disks were written to"
+    alone = run_job(None, "-m", "ddp_numpy.train", *options, "--out", "one", cwd=folder)
+    assert alone.status == 0, alone.err
+    np.testing.assert_array_equal(*(load_model(folder / out / "model.npz").params for out in ("two", "one")))
 
 
 def test_the_doctor_passes(cluster: Cluster, folder: Path) -> None:
