@@ -96,17 +96,22 @@ def _check_text(path: Path) -> None:
 
 def check_shape(table: "pd.DataFrame", path: Path, options: TableOptions) -> None:
     """Raise InputError unless there are at least two columns and at least one row, and names in a header line."""
-    if options.header and _is_row(list(map(str, table.columns))):
+    check_names(list(map(str, table.columns)), path, options)
+    if table.empty:
+        raise InputError(f"{path}: has a header line but no rows")
+
+
+def check_names(names: list[str], path: Path, options: TableOptions) -> None:
+    """Raise InputError unless there are at least two columns, and names in a header line."""
+    if options.header and _is_row(names):
         raise InputError(
             f"{path}: its first line holds numbers; add a header line that names the columns, or give --no-header"
         )
-    if len(table.columns) < 2:
+    if len(names) < 2:
         raise InputError(
             f"{path}: has one column; a label and at least one feature are needed, with a comma, tab, semicolon or "
             "bar between"
         )
-    if table.empty:
-        raise InputError(f"{path}: has a header line but no rows")
 
 
 def may_be_twice(names: list[str]) -> bool:

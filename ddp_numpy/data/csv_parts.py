@@ -15,10 +15,11 @@ from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import open_regular
 from ddp_numpy.data.cache import states_of
 from ddp_numpy.data.classes import Array
-from ddp_numpy.data.csv import check_shape, may_be_twice, parse
+from ddp_numpy.data.csv import check_names, check_shape, may_be_twice, parse
 from ddp_numpy.data.dataset import compact_features, needs_double
+from ddp_numpy.data.small_numbers import small_numbers
 from ddp_numpy.data.table import UNNAMED, Table, TableOptions, table_of
-from ddp_numpy.data.text import SPACES, find_form
+from ddp_numpy.data.text import SPACES, Form, find_form
 
 if TYPE_CHECKING:
     from ddp_numpy.comm import Communicator
@@ -41,7 +42,7 @@ def read_csv_together(source: Path, files: Sequence[Path], options: TableOptions
     size = sum(state[0] for state in sizes_and_times[0] if state)
     helpers = [rank for rank, theirs in enumerate(sizes_and_times) if theirs == sizes_and_times[0]]
     helpers = helpers[: size // _PART_BYTES]
-    if len(helpers) < 2 or None in sizes_and_times[0]:
+    if not helpers or None in sizes_and_times[0]:
         return None
     mine = None
     if comm.rank in helpers:
@@ -64,7 +65,8 @@ def _read_share(files: Sequence[Path], options: TableOptions, helper: int, helpe
         pieces = [(path, 0, 1) for path in files[first:stop]]
     parts = []
     for path, part, count in pieces:
-        if (read := _read_part(path, options, part, count)) is None:
+        # If a rank is alone, and has to judge the file as a whole, parsing a part of it first would be in vain.
+        if (read := _read_part(path, options, part, count, only_quickly=helpers == 1)) is None:
             return None
         parts.append(read)
     return parts
@@ -91,58 +93,84 @@ def _joined(parts: Sequence[_Part], path: Path, options: TableOptions) -> Table 
     """The table that the parts are of; None if it has to be judged as a whole. Raises InputError as `table_of` does."""
     if any((part.columns, part.label) != (parts[0].columns, parts[0].label) for part in parts):
         return None
-    features, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "labels"))
+    features, labels = parts[0].features, parts[0].labels
+    if len(parts) > 1:
+        features, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "labels"))
     least, most = (np.array([getattr(part, name) for part in parts]) for name in ("least", "most"))
     if needs_double(least.min(axis=0), most.max(axis=0)):
         return None
     return table_of(features, parts[0].columns, labels, parts[0].label, [], path, options)
 
 
-def _read_part(path: Path, options: TableOptions, part: int, parts: int) -> _Part | None:
+def _read_part(path: Path, options: TableOptions, part: int, parts: int, only_quickly: bool) -> _Part | None:
     """The features, and the labels before any check, of one of several parts. Parts are cut at line ends.
 
     None if the part can't be judged without the others: it holds something other than plain numbers, or the header
-    alone does not decide which column has the labels.
+    alone does not decide which column has the labels. only_quickly: None, too, unless all are small whole numbers.
     """
-    import pandas as pd
-
     try:
         form = find_form(path, options.encoding)
         if form.delimiter == SPACES or options.encoding != TableOptions.encoding or not options.header:
             return None
         if options.named_categorical:
             return None
-        text = b"".join(header_and_lines(path, part, parts))
-        if b'"' in text or b"\0" in text:  # a line end inside quotes would be cut like any other
+        header, lines = header_and_lines(path, part, parts)
+        small = small_numbers(header, lines, form.delimiter.encode())
+        if small is None:
+            return None if only_quickly else _parsed_part(path, header + lines, options, form)
+        names, values = small
+        check_names(names, path, options)
+        label = _label(names, path, options)
+        if label is None:
             return None
-        if text.count(b"\r") != text.count(b"\r\n"):  # pandas ends a line at \r alone, and the parts are cut at \n
-            return None
-        lines, mark = FIRST_LINES.match(text), form.delimiter.encode()
-        if lines and lines[1].count(mark) < lines[2].count(mark):
-            # pandas lets the first row be one empty field longer than the header, but no other row. Here the first row
-            # of the part may be any row of the file.
-            return None
+        columns = [name for name in names if name not in (*options.drop, label[0])]
+        features = np.take(values, [names.index(name) for name in columns], axis=1)
+        labels = values[:, names.index(label[0])]
+        return _Part(features, labels, features.min(axis=0), features.max(axis=0), columns, label)
+    except (OSError, ValueError, MemoryError, InputError):
+        return None
+
+
+def _label(names: list[str], path: Path, options: TableOptions) -> tuple[str, str] | None:
+    """The label's column, and why it is that one, if these names alone decide that."""
+    if may_be_twice(names) or any(name.startswith(UNNAMED) for name in names) or not {*options.drop} <= {*names}:
+        return None
+    return options.named_label([name for name in names if name not in options.drop], path)
+
+
+def _parsed_part(path: Path, text: bytes, options: TableOptions, form: Form) -> _Part | None:
+    """A part of any numbers: its header line and its lines. None, and raises InputError, as `_read_part` may."""
+    import pandas as pd
+
+    if b'"' in text or b"\0" in text:  # a line end inside quotes would be cut like any other
+        return None
+    if text.count(b"\r") != text.count(b"\r\n"):  # pandas ends a line at \r alone, and the parts are cut at \n
+        return None
+    lines, mark = FIRST_LINES.match(text), form.delimiter.encode()
+    if lines and lines[1].count(mark) < lines[2].count(mark):
+        # pandas lets the first row be one empty field longer than the header, but no other row. Here the first row
+        # of the part may be any row of the file.
+        return None
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = parse(io.BytesIO(text), options, form)
-        check_shape(table, path, options)
-        if options.drop:  # it copies the whole table
-            table = table.drop(columns=list(options.drop))
-        names = list(map(str, table.columns))
-        label = options.named_label(names, path)
-        if label is None or may_be_twice(names) or any(name.startswith(UNNAMED) for name in names):
-            return None
-        features, labels = table.drop(columns=label[0]).to_numpy(), table[label[0]].to_numpy()
-        for values in (features, labels):
-            # If another part holds fractions, the whole file would be float64: larger whole numbers would change.
-            if values.dtype.kind not in "iuf" or not -_EXACT <= values.min() <= values.max() <= _EXACT:
-                return None
-        columns = [name for name in names if name != label[0]]
-        compact = compact_features(features, path)
-        exact = compact if compact.dtype == np.uint8 else features
-        return _Part(compact, labels, exact.min(axis=0), exact.max(axis=0), columns, label)
-    except (OSError, ValueError, MemoryError, InputError, KeyError, pd.errors.ParserWarning):  # pandas' are ValueErrors
+    except (pd.errors.ParserWarning, KeyError):
         return None
+    check_shape(table, path, options)
+    label = _label(list(map(str, table.columns)), path, options)
+    if label is None:
+        return None
+    labels = table[label[0]].to_numpy()
+    table = table.drop(columns=[*options.drop, label[0]])
+    features = table.to_numpy()
+    for values in (features, labels):
+        # If another part holds fractions, the whole file would be float64: larger whole numbers would change.
+        if values.dtype.kind not in "iuf" or not -_EXACT <= values.min() <= values.max() <= _EXACT:
+            return None
+    compact = compact_features(features, path)
+    exact = compact if compact.dtype == np.uint8 else features
+    return _Part(compact, labels, exact.min(axis=0), exact.max(axis=0), list(map(str, table.columns)), label)
 
 
 def header_and_lines(path: Path, part: int, parts: int, has_header: bool = True) -> tuple[bytes, bytes]:

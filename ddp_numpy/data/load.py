@@ -239,7 +239,7 @@ def _read_table_together(
                     f"{error}, and as a whole it is larger than memory; mend that, or write it as Parquet"
                 ) from None
     together = table is None and all(is_text(path) and not is_packed(path) for path in files)
-    if comm.broadcast(comm.size > 1 and entry is not None and together):
+    if comm.broadcast(entry is not None and together):
         table = read_csv_together(source, files, options, comm)
         if entry and table and not entry.store(table):
             return None

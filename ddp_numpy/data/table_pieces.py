@@ -17,6 +17,7 @@ from ddp_numpy.base.messages import one_line
 from ddp_numpy.data.csv import check_shape, may_be_twice, parse
 from ddp_numpy.data.csv_parts import FIRST_LINES, header_and_lines
 from ddp_numpy.data.files import PARQUET, open_arrow
+from ddp_numpy.data.small_numbers import small_numbers
 from ddp_numpy.data.table import TableOptions
 from ddp_numpy.data.text import SPACES, find_form, is_packed, is_text
 
@@ -97,6 +98,13 @@ class Pieces:
 
         header, lines = self._text(piece)
         path, form = piece.path, self._form(piece.path)
+        small = None
+        if self._options.header and form.delimiter != SPACES and not texts:
+            small = small_numbers(header, lines, form.delimiter.encode())
+        if small is not None and not may_be_twice(small[0]):
+            table = pd.DataFrame(small[1], columns=pd.Index(small[0]))
+            check_shape(table, path, self._options)
+            return table
         if b'"' in lines or header.count(b'"') % 2:
             raise NotInPieces(f"{path}: has quotes, inside which a line may end, so it can't be read in pieces")
         if b"\0" in lines or lines.count(b"\r") != lines.count(b"\r\n"):

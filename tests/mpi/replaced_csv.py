@@ -11,22 +11,27 @@ import sys
 import pandas
 
 from ddp_numpy import load_data, world
+from ddp_numpy.data import csv_parts
 
 path, new, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
 comm = world()
-parse, replaced = pandas.read_csv, 0
+replaced = 0
 
 
-def replace_and_parse(*arguments, **options):  # type: ignore[no-untyped-def]
-    global replaced
-    if comm.rank == 0 and replaced < times:
-        replaced += 1
-        shutil.copy(new, f"{path}.copy")
-        os.replace(f"{path}.copy", path)
-    return parse(*arguments, **options)
+def replacing(parse):  # type: ignore[no-untyped-def]
+    def replace_and_parse(*arguments, **options):  # type: ignore[no-untyped-def]
+        global replaced
+        if comm.rank == 0 and replaced < times:
+            replaced += 1
+            shutil.copy(new, f"{path}.copy")
+            os.replace(f"{path}.copy", path)
+        return parse(*arguments, **options)
+
+    return replace_and_parse
 
 
-pandas.read_csv = replace_and_parse  # type: ignore[assignment]
+pandas.read_csv = replacing(pandas.read_csv)
+csv_parts.small_numbers = replacing(csv_parts.small_numbers)  # type: ignore[attr-defined]
 train, _ = load_data(path, comm)
 if comm.rank == 0:
     print(train.sha256())

@@ -76,7 +76,7 @@ def test_ranks_read_together_what_one_reads(name: str, loaded: dict[int | None, 
 
 def test_only_ranks_that_have_the_file_take_part(loaded: dict[int | None, Loaded]) -> None:
     for elsewhere in ("empty", "other"):
-        assert loaded[3][elsewhere] == {"sha256": loaded[None]["whole"]["sha256"], "alone": True}
+        assert loaded[3][elsewhere] == {"sha256": loaded[None]["whole"]["sha256"], "alone": False}
 
 
 def test_a_column_that_counts_the_rows_is_left_out_by_one_and_by_all(tmp_path: Path) -> None:
@@ -126,4 +126,6 @@ def test_a_row_that_is_too_long_is_not_taken_by_any_part(row: int, tmp_path: Pat
     rows[row] += ","  # which pandas lets pass in the first row that it sees
     (tmp_path / "t.csv").write_text("\n".join(["label,a", *rows]) + "\n")
     for ranks in (2, 3, 4):
-        assert None in [_read_part(tmp_path / "t.csv", TableOptions("label"), part, ranks) for part in range(ranks)]
+        assert None in [
+            _read_part(tmp_path / "t.csv", TableOptions("label"), part, ranks, False) for part in range(ranks)
+        ]
