@@ -125,7 +125,7 @@ def _read_part(path: Path, options: TableOptions, part: int, parts: int, only_qu
             return None
         columns = [name for name in names if name not in (*options.drop, label[0])]
         features = np.take(values, [names.index(name) for name in columns], axis=1)
-        labels = values[:, names.index(label[0])]
+        labels = values[:, names.index(label[0])].copy()
         return _Part(features, labels, features.min(axis=0), features.max(axis=0), columns, label)
     except (OSError, ValueError, MemoryError, InputError):
         return None

@@ -101,7 +101,7 @@ class Judge:
         given = len(frame)
         if options.missing == "drop":
             frame = frame.dropna()
-        labels, texts = labels_of(frame[self.label], path), ()
+        labels, texts = labels_of(frame[self.label], path).copy(), ()  # a view would keep all of the piece in memory
         if labels.dtype == object:
             found, labels = np.unique(labels, return_inverse=True)
             texts = tuple(found.tolist())
