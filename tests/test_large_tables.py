@@ -11,7 +11,7 @@ import pytest
 from jobs import run_job
 
 from ddp_numpy import InputError, SingleProcess, load_data, load_model
-from ddp_numpy.data import Dataset, Reader
+from ddp_numpy.data import Dataset, Reader, load
 from ddp_numpy.data.mapped import MappedRows
 
 ROWS = 400
@@ -179,11 +179,15 @@ def test_what_a_mapped_table_may_not_hold(
     ],
     ids=["quotes", "old Mac", "packed", "spaces", "names twice"],
 )
-def test_what_can_not_be_read_in_pieces_is_read_as_a_whole(write: Callable[[Path], Path], tmp_path: Path) -> None:
-    path = str(write(tmp_path))
-    train, _ = load_data(path, SingleProcess(), map_above=0)
-    assert not isinstance(train.features, MappedRows)
-    assert train.sha256() == load_data(path, SingleProcess())[0].sha256()
+def test_what_can_not_be_read_in_pieces_is_read_as_a_whole_once(
+    write: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, times = str(write(tmp_path)), []
+    read_table = load.read_table  # type: ignore[attr-defined]
+    monkeypatch.setattr(load, "read_table", lambda *arguments: times.append(1) or read_table(*arguments))
+    read = [load_data(path, SingleProcess(), map_above=limit)[0] for limit in (0, None, 0)]
+    assert not any(isinstance(data.features, MappedRows) for data in read)
+    assert len({data.sha256() for data in read}) == len(times) == 1
 
 
 def test_what_can_be_read_in_no_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

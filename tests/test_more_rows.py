@@ -136,3 +136,9 @@ def test_weights_make_classes_count_alike() -> None:
     weights = np.array(train.balanced_weights())
     rows = np.bincount(train.labels)
     np.testing.assert_allclose(weights * rows, 20)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_a_label_that_is_missing_among_texts_in_memory_is_no_class(missing: object) -> None:
+    with pytest.raises(InputError, match="the data: row 2: the label is missing; drop the row"):
+        load_data((np.zeros((4, 2)), ["a", missing, "b", "a"]), SingleProcess())

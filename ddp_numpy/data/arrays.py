@@ -41,7 +41,12 @@ def frame_or_pair(source: Any, label: str) -> Any:
         raise InputError(f"{NAMED}: must be a name, a path, a DataFrame, or a pair X, y; not {type(source).__name__}")
     X, y = source
     labels = np.asarray(y)
+    if labels.dtype.kind == "U" and not hasattr(y, "dtype"):
+        labels = np.array(y, object)  # of a list of texts, NumPy has made "nan" of a NaN among them
     if labels.dtype.kind == "O":
+        missing = [value is None or value != value for value in labels.tolist()]
+        if True in missing:
+            raise InputError(f"{NAMED}: row {missing.index(True) + 1}: the label is missing; drop the row")
         labels = labels.astype(str).astype(object)
     if not hasattr(X, "iloc"):
         return np.asarray(X), labels

@@ -28,7 +28,7 @@ from ddp_numpy.data.prepare import follow, labelled, other_rows, prepare, with_d
 from ddp_numpy.data.shared import share_features
 from ddp_numpy.data.split import stratified_split
 from ddp_numpy.data.table import Table, TableOptions
-from ddp_numpy.data.table_pieces import NotInPieces, Pieces
+from ddp_numpy.data.table_pieces import NotInPieces, may_be_in_pieces
 from ddp_numpy.data.text import is_packed, is_text
 
 if TYPE_CHECKING:
@@ -226,8 +226,9 @@ def _read_table_together(
             if files := table_files(source):
                 entry = CacheEntry(source, files, repr(options))
                 limit = memory_bytes() / _MAPPED_SHARE if map_above is None else map_above * 1e9
-                size = Pieces(files, options).nbytes
-                is_large, fits = size > limit, _LEAST_NEEDED * size < memory_bytes()
+                size = sum(path.stat().st_size for path in files)
+                is_large = size > limit and all(map(may_be_in_pieces, files))
+                fits = _LEAST_NEEDED * size < memory_bytes()
                 table = entry.load(mapped=is_large)
     files = comm.broadcast(files)
     if comm.broadcast(is_large and table is None):
@@ -238,6 +239,7 @@ def _read_table_together(
                 raise InputError(
                     f"{error}, and as a whole it is larger than memory; mend that, or write it as Parquet"
                 ) from None
+            table = None if entry is None else entry.load()
     together = table is None and all(is_text(path) and not is_packed(path) for path in files)
     if comm.broadcast(entry is not None and together):
         table = read_csv_together(source, files, options, comm)

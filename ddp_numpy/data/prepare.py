@@ -67,7 +67,10 @@ def follow(table: "pd.DataFrame", train: Dataset, path: "Path", missing: str) ->
         raise InputError(f"{path}: has no rows{' without a missing value' if missing == 'drop' else ''}")
     if (missing_labels := table[train.label].isna().to_numpy()).any():
         row = table.index[int(np.argmax(missing_labels))]
-        raise InputError(f"{path}: row {row}, column {train.label!r}: the label is missing; drop the row")
+        raise InputError(
+            f"{path}: row {row}, column {train.label!r}: the label is missing; drop the row, or all such rows with "
+            "--missing drop"
+        )
     try:
         features = encode(train.columns, table)
     except InputError as error:

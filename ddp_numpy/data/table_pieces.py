@@ -41,11 +41,16 @@ class Piece:
     of: int
 
 
+def may_be_in_pieces(path: Path) -> bool:
+    """Whether its name is that of a file of text that is not packed, or of a Parquet file."""
+    return path.name.endswith(PARQUET) or (is_text(path) and not is_packed(path))
+
+
 class Pieces:
     """The pieces of the files of a table, in their order."""
 
     def __init__(self, files: Sequence[Path], options: TableOptions) -> None:
-        """Raises NotInPieces for files of other kinds, and InputError and OSError as readers of files do."""
+        """files: that may be in pieces. Raises InputError and OSError as readers of files do."""
         self._options = options
         self.all: list[Piece] = []
         self.nbytes = 0
@@ -54,17 +59,20 @@ class Pieces:
         for path in files:
             if path.name.endswith(PARQUET):
                 parts, size = self._groups(path)
-            elif is_text(path) and not is_packed(path):
+            else:
                 size = path.stat().st_size
                 parts = max(1, -(-size // _PIECE_BYTES))
-            else:
-                raise NotInPieces(f"{path}: only unpacked files of text and Parquet can be read in pieces")
             self.nbytes += size
             self.all += [Piece(path, number, parts) for number in range(parts)]
+        if files and not self.all:
+            raise NotInPieces(f"{files[0]}: has no groups of rows")
 
     def names(self) -> list[str]:
-        """Of the columns, as the first file has them."""
-        return list(map(str, next(self.frames(self.all[0])).columns))
+        """Of the columns, as the first file has them. Raises as `frames` does."""
+        for piece in self.all:
+            for frame in self.frames(piece):
+                return list(map(str, frame.columns))
+        raise NotInPieces(f"{self.all[0].path}: has no rows")
 
     def count(self, piece: Piece) -> int:
         """How many rows it has."""
