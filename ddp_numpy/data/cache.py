@@ -95,6 +95,7 @@ class CacheEntry:
     def new_features(self) -> Path:
         """Where features may be written that are then stored as mapped ones. Raises OSError if there is no folder."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(self._file.parent, OWNER, _ABANDONED_SECONDS)  # they may be large, and the disk full of them
         return self._file.with_suffix(f".{secrets.token_hex(8)}.features")
 
     def _named(self, mapped: bool) -> Path:
@@ -118,9 +119,7 @@ class CacheEntry:
                 key, words = (np.frombuffer(x, np.uint8) for x in (self._key, said))
                 held = features.places if isinstance(features, MappedRows) else features
                 np.savez(file, key=key, words=words, features=held, labels=table.labels)
-            for other in folder.glob(f"{self._source}-*"):
-                if other not in kept:
-                    other.unlink()
+            remove_others(kept)
             for old in folder.glob("*.npy"):  # format 1, whose names don't tell which entries are for the same path
                 old.unlink()
             remove_temporaries(folder, OWNER, _ABANDONED_SECONDS)
@@ -130,6 +129,13 @@ class CacheEntry:
         with contextlib.suppress(OSError):
             return [file_state(path) for path in self._files] == self._states
         return False
+
+
+def remove_others(kept: Sequence[Path]) -> None:
+    """Remove all that the cache holds of the same source as these files, but not them. Raises OSError."""
+    for other in kept[0].parent.glob(f"{kept[0].name.partition('-')[0]}-*"):
+        if other not in kept:
+            other.unlink()
 
 
 def states_of(files: Sequence[Path]) -> list[FileState | None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ddp_numpy.base.files import atomic_write
-from ddp_numpy.data.cache import OWNER, cache_folder, room_named
+from ddp_numpy.data.cache import OWNER, cache_folder, remove_others, room_named
 from ddp_numpy.data.mapped import Features, MappedRows
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def _send(path: Path, size: int, own: Path | None, comm: "Communicator") -> None
             if failed is not None:
                 raise failed
             stack.close()
+            if own is not None:
+                remove_others([own])
 
 
 def _has_size(path: Path, size: int) -> bool:
