@@ -102,7 +102,7 @@ def _joined(parts: Sequence[_Part], path: Path, options: TableOptions) -> Table 
     return table_of(features, parts[0].columns, labels, parts[0].label, [], path, options)
 
 
-def _read_part(path: Path, options: TableOptions, part: int, parts: int, only_quickly: bool) -> _Part | None:
+def _read_part(path: Path, options: TableOptions, part: int, parts: int, only_quickly: bool = False) -> _Part | None:
     """The features, and the labels before any check, of one of several parts. Parts are cut at line ends.
 
     None if the part can't be judged without the others: it holds something other than plain numbers, or the header

@@ -126,6 +126,4 @@ def test_a_row_that_is_too_long_is_not_taken_by_any_part(row: int, tmp_path: Pat
     rows[row] += ","  # which pandas lets pass in the first row that it sees
     (tmp_path / "t.csv").write_text("\n".join(["label,a", *rows]) + "\n")
     for ranks in (2, 3, 4):
-        assert None in [
-            _read_part(tmp_path / "t.csv", TableOptions("label"), part, ranks, False) for part in range(ranks)
-        ]
+        assert None in [_read_part(tmp_path / "t.csv", TableOptions("label"), part, ranks) for part in range(ranks)]
