@@ -49,7 +49,10 @@ def test_rows_of_another_length_are_not_read(rows: list[list[str]]) -> None:
     assert small_numbers(b"a,b,c\n", lines(rows), b",") is None
 
 
-@pytest.mark.parametrize("header", [b"a,a,b\n", b"a,,b\n", b'"a",b,c\n', b"\xef\xbb\xbfa,b,c\n", b"a,b,\xff\n"])
+@pytest.mark.parametrize(
+    "header",
+    [b"a,a,b\n", b"a,,b\n", b'"a",b,c\n', b"\xef\xbb\xbfa,b,c\n", b"a,b,\xff\n", b"x\ra,b,c\n", b"a,b\x00,c\n"],
+)
 def test_names_that_pandas_would_change_are_not_read(header: bytes) -> None:
     assert small_numbers(header, b"1,2,3\n", b",") is None
 

@@ -13,8 +13,11 @@ def small_numbers(header: bytes, lines: bytes, mark: bytes) -> tuple[list[str], 
 
     mark: what stands between fields. None if there is anything else but a number from 0 to 255 in each field.
     """
-    names = header.removesuffix(b"\n").removesuffix(b"\r").split(mark)
-    if len(set(names)) < len(names) or not all(names) or b'"' in header or header.startswith(_UTF8_MARK):
+    line = header.removesuffix(b"\n").removesuffix(b"\r")
+    names = line.split(mark)
+    if len(set(names)) < len(names) or not all(names) or line.startswith(_UTF8_MARK):
+        return None
+    if any(letter in line for letter in (b'"', b"\r", b"\0")):  # which pandas does not take for parts of a name
         return None
     if header.endswith(b"\r\n"):
         lines = lines.replace(b"\r\n", b"\n")
