@@ -51,7 +51,7 @@ def main(data: Path, gb: float, rows: int, batch_size: int, seconds: float, turn
         assert most is not None
         click.echo(f"{train.features.rows_of_file:,} rows, {train.features.nbytes / 1e9:.2f} GB of features to train")
         click.echo(
-            f"read in {seconds_read:.1f} s; at most {sum(most) / 1e9:.2f} GB of memory of all ranks, without files'"
+            f"read in {seconds_read:.1f} s; all ranks had at most {sum(most) / 1e9:.2f} GB, mapped files left out"
         )
     chosen = np.sort(np.random.default_rng(0).choice(len(train), min(rows, len(train)), replace=False))
     mapped = dataclasses.replace(train, features=train.features.chosen(chosen), labels=train.labels[chosen])

@@ -109,15 +109,16 @@ class CacheEntry:
         if not self._is_unchanged():
             return False
         folder, features = self._file.parent, table.features
-        mapped = isinstance(features, MappedRows)
-        kept = [self._named(mapped), *([features.path] if isinstance(features, MappedRows) else [])]
+        if isinstance(features, MappedRows):
+            kept, held = [self._named(mapped=True), features.path], features.places
+        else:
+            kept, held = [self._named(mapped=False)], features
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(kept[0], OWNER) as file:
                 # One file, so that a kill can't leave one array without the other. It has a CRC-32 of each array.
                 said = json.dumps([*table.words, kept[-1].name]).encode()
                 key, words = (np.frombuffer(x, np.uint8) for x in (self._key, said))
-                held = features.places if isinstance(features, MappedRows) else features
                 np.savez(file, key=key, words=words, features=held, labels=table.labels)
             remove_others(kept)
             for old in folder.glob("*.npy"):  # format 1, whose names don't tell which entries are for the same path
@@ -126,9 +127,7 @@ class CacheEntry:
         return True
 
     def _is_unchanged(self) -> bool:
-        with contextlib.suppress(OSError):
-            return [file_state(path) for path in self._files] == self._states
-        return False
+        return states_of(self._files) == self._states
 
 
 def remove_others(kept: Sequence[Path]) -> None:

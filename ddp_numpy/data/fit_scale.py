@@ -2,16 +2,15 @@
 
 import contextlib
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.scale import Scale
+from ddp_numpy.data.classes import Array
 from ddp_numpy.data.mapped import Features, blocks, extremes, one_feature
 
-Array = npt.NDArray[Any]
 _BYTES = 255.0
 _LEAST_PIXELS = 64  # numbers of a row that may be an image
 

@@ -135,16 +135,24 @@ class _Reading:
     def begin(self, file: BinaryIO | None, form: Form) -> int:
         """Make the file as long as it will be, and return where the first row begins."""
         assert file is not None, "rank 0 has opened it"
-        shape, dtype = (self._rows, len(self.judge.columns) - len(form.counting)), np.dtype(form.dtype)
+        shape, dtype = self._shape(form), np.dtype(form.dtype)
         file.seek(0)
         file.truncate()
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         file.flush()
         offset = file.tell()
-        with room_named(offset + math.prod(shape) * dtype.itemsize):
-            file.truncate(offset + math.prod(shape) * dtype.itemsize)
+        with room_named(size := self._bytes(form)):
+            file.truncate(offset + size)
         return offset
+
+    def _shape(self, form: Form) -> tuple[int, int]:
+        """Of all features."""
+        return self._rows, len(self.judge.columns) - len(form.counting)
+
+    def _bytes(self, form: Form) -> int:
+        """Of all features."""
+        return math.prod(self._shape(form)) * np.dtype(form.dtype).itemsize
 
     def look(self, piece: Piece, form: Form | None = None) -> list[Rows]:
         """What the rows of a piece say. They are written to the file in this form, if they fit it."""
@@ -156,7 +164,8 @@ class _Reading:
             if form is not None:
                 features = self.judge.arranged(values, rows, form, path)
                 if features is not None:
-                    self._write(features, rows.numbers - 1, slice(first, first + given))
+                    with room_named(self._bytes(form)):
+                        self._write(features, rows.numbers - 1, slice(first, first + given))
             seen.append(rows)
             first += given
         if first - self._first[piece] != self._counts[piece]:
@@ -171,7 +180,7 @@ class _Reading:
             features = spread
         data = features.data.cast("B")
         at = self.offset + features[:1].nbytes * among.start
-        with room_named(data.nbytes), open(self.to, "r+b", buffering=0) as file:
+        with open(self.to, "r+b", buffering=0) as file:
             file.seek(at)
             while data:
                 data = data[file.write(data) :]
