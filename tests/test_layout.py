@@ -21,13 +21,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reference": BASE | {"settings"},
     "runs": LIBRARY | {"training", "settings"},
     "": LIBRARY | {"exchange", "training", "runs"},
+    "pages": BASE,
+    "deploy": LIBRARY | {"pages", "training", "runs"},
+    "predict": LIBRARY | {"deploy", "runs", "cli", ""},
+    "evaluate": LIBRARY | {"deploy", "runs", "cli", ""},
     "cli": BASE | {"comm", "settings"},
     "making": LIBRARY | {"exchange", "training", "settings"},
     "train": LIBRARY | {"making", "training", "runs", "settings", "cli", ""},
     "estimators": LIBRARY | {"making", "settings"},
     "crossvalidate": LIBRARY | {"making", "training", "runs", "settings", "cli", ""},
     "verify": LIBRARY | {"making", "runs", "settings", ""},
-    "scaling": LIBRARY | {"making", "probe", "training", "runs", "settings", "cli", ""},
+    "scaling": LIBRARY | {"making", "pages", "probe", "training", "runs", "settings", "cli", ""},
     "probe": BASE | {"comm", "cli", ""},
 }
 

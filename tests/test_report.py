@@ -15,10 +15,11 @@ from jobs import openmpi_python, run_job
 from test_scaling_predicted import ASKED, SWEEP, basis, samples
 
 from ddp_numpy import InputError
+from ddp_numpy.pages.pictures import DARK, LIGHT, rendered
 from ddp_numpy.scaling.folder import opened
 from ddp_numpy.scaling.plan import Mode, Point, Sweep
 from ddp_numpy.scaling.predictions import Outlook, keep
-from ddp_numpy.scaling.report.figures import DARK, LIGHT, losses, pictures, rendered
+from ddp_numpy.scaling.report.figures import losses, pictures
 from ddp_numpy.scaling.report.findings import Findings
 from ddp_numpy.scaling.report.proposal import Proposal
 from ddp_numpy.scaling.report.writing import write

@@ -1,66 +1,18 @@
-"""The pictures of a report, for light and dark pages and for print. Nothing is told by colour alone."""
+"""The pictures of a report. Nothing is told by colour alone."""
 
-import functools
-import io
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
+from ddp_numpy.pages.pictures import COLOURS, HATCHES, MARKERS, Picture, Style
 from ddp_numpy.scaling.predictions import Compared
 from ddp_numpy.scaling.report.findings import Findings, OfMode, OfRank, OfSum
 
-_WIDTH = 6.3  # inches: that of a printed page's text
 _MOST_RANKS = 48  # in a picture
-# Of Okabe and Ito, which people tell apart whatever their colour vision; the first are also apart in grey.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999", "#f0e442", "#882255")
-_MARKERS, _HATCHES = "osD^vP*X", ("", "//", "||", "\\\\", "xx", "--", "/", "++", "\\")
-
-
-class Style(NamedTuple):
-    """The colours of a page."""
-
-    ink: str
-    paper: str
-    grid: str
-
-
-LIGHT, DARK = Style("#1c1c1c", "#ffffff", "#d8d8d8"), Style("#e8e8e8", "#16181d", "#3c4048")
-
-
-class Picture(NamedTuple):
-    """A picture, not drawn yet."""
-
-    name: str
-    title: str
-    alt: str
-    """What it shows, for those who don't see it."""
-    draw: Callable[[Figure, Style], None]
-    height: float
-    """Inches."""
-
-
-@functools.cache  # a page and the files beside it show the same ones
-def rendered(picture: Picture, style: Style, kind: str) -> bytes:
-    """As SVG or PNG, the same bytes each time."""
-    settings: Any = {
-        "font.size": 9, "axes.edgecolor": style.ink, "axes.labelcolor": style.ink, "text.color": style.ink,
-        "xtick.color": style.ink, "ytick.color": style.ink, "axes.facecolor": style.paper,
-        "figure.facecolor": style.paper, "grid.color": style.grid, "hatch.linewidth": 0.6,
-        "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "svg.hashsalt": picture.name,
-        "svg.fonttype": "none", "font.family": "sans-serif",
-        "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
-    }  # fmt: skip
-    with matplotlib.rc_context(settings):
-        figure, file = Figure((_WIDTH, picture.height), layout="constrained"), io.BytesIO()
-        picture.draw(figure, style)
-        metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-        figure.savefig(file, format=kind, dpi=300, metadata=metadata)
-    return file.getvalue()
 
 
 def pictures(found: Findings) -> list[Picture]:
@@ -85,7 +37,7 @@ def _scaling(of_modes: Sequence[OfMode]) -> Picture:
             rows = [row for row in own.rows if row.point.kind == "ranks"]
             ranks = [row.point.ranks for row in rows]
             most = max(most, *ranks)
-            look: dict[str, Any] = {"color": _COLOURS[number], "marker": _MARKERS[number], "label": own.mode}
+            look: dict[str, Any] = {"color": COLOURS[number], "marker": MARKERS[number], "label": own.mode}
             for axes, medians in ((left, [row.speedup for row in rows]), (right, [row.efficiency for row in rows])):
                 values = [one.value for one in medians]
                 reach = [[one.value - one.low for one in medians], [one.high - one.value for one in medians]]
@@ -141,8 +93,8 @@ def _factors(of_modes: Sequence[OfMode]) -> Picture:
             sizes = [own[name] for own in parts]
             bottoms = [top if size >= 0 else bottom for top, bottom, size in zip(above, below, sizes, strict=True)]
             bars = axes.bar(
-                labels, sizes, bottom=bottoms, color=_COLOURS[number % len(_COLOURS)], edgecolor=style.paper,
-                hatch=_HATCHES[number % len(_HATCHES)], linewidth=0.5, label=name,
+                labels, sizes, bottom=bottoms, color=COLOURS[number % len(COLOURS)], edgecolor=style.paper,
+                hatch=HATCHES[number % len(HATCHES)], linewidth=0.5, label=name,
             )  # fmt: skip
             shown = [f"{name} {size:.0%}" if abs(size) >= 0.06 else "" for size in sizes]
             texts = axes.bar_label(bars, shown, label_type="center", fontsize=8, color="#000000")
@@ -171,7 +123,7 @@ def _ranks(of_ranks: Sequence[OfRank]) -> Picture:
         for place, one in enumerate(of_ranks):
             low, quarter, middle, three_quarters, high = (seconds * 1e3 for seconds in one.seconds)
             axes.plot([low, high], [place, place], color=style.ink, linewidth=1)
-            axes.plot([quarter, three_quarters], [place, place], color=_COLOURS[0], linewidth=7, solid_capstyle="butt")
+            axes.plot([quarter, three_quarters], [place, place], color=COLOURS[0], linewidth=7, solid_capstyle="butt")
             axes.plot([middle], [place], color=style.ink, marker="|", markersize=11, markeredgewidth=1.5)
         axes.set_yticks(range(len(of_ranks)), [f"{one.rank} on {one.host}" for one in of_ranks], fontsize=8)
         axes.set_ylim(len(of_ranks) - 0.4, -0.6)
@@ -194,7 +146,7 @@ def _sums(sums: Sequence[OfSum]) -> Picture:
             own = [one for one in sums if (one.ranks, one.hosts) == (ranks, hosts)]
             axes.plot(
                 [one.nbytes for one in own], [one.bus_bandwidth / 1e9 for one in own],
-                color=_COLOURS[number % len(_COLOURS)], marker=_MARKERS[number % len(_MARKERS)], markersize=5,
+                color=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)], markersize=5,
                 linewidth=1.3, label=f"{ranks} ranks on {hosts} host{'s' * (hosts > 1)}",
             )  # fmt: skip
         axes.set_xscale("log", base=2)
@@ -218,11 +170,11 @@ def _predictions(found: Sequence[Compared]) -> Picture:
             asked = one.prediction
             reach = [[(asked.seconds - asked.low) * 1e3], [(asked.high - asked.seconds) * 1e3]]
             axes.errorbar(
-                [place], [asked.seconds * 1e3], reach, color=_COLOURS[0], marker="o", capsize=5, markersize=6,
+                [place], [asked.seconds * 1e3], reach, color=COLOURS[0], marker="o", capsize=5, markersize=6,
                 label="predicted" if not place else None,
             )  # fmt: skip
             axes.plot(
-                [place], [one.seconds * 1e3], color=_COLOURS[1], marker="x", markersize=9, markeredgewidth=2,
+                [place], [one.seconds * 1e3], color=COLOURS[1], marker="x", markersize=9, markeredgewidth=2,
                 linestyle="none", label="measured" if not place else None,
             )  # fmt: skip
         labels = [f"{one.prediction.ranks}, {one.prediction.mode}" for one in found]

@@ -5,8 +5,8 @@ import sys
 from typing import Any, NamedTuple
 
 from ddp_numpy.base.errors import InputError
+from ddp_numpy.pages.document import Block, Heading, Listing, Paragraph, Table
 from ddp_numpy.scaling.plan import Mode
-from ddp_numpy.scaling.report.document import Block, Heading, Listing, Paragraph, Table
 from ddp_numpy.scaling.report.findings import Findings, OfMode
 from ddp_numpy.scaling.results import Row
 from ddp_numpy.scaling.table import time_of

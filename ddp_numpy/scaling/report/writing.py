@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import atomic_write
-from ddp_numpy.scaling.report.document import Block, Heading, Paragraph, Table, as_html, as_markdown, files
-from ddp_numpy.scaling.report.figures import Picture, pictures
+from ddp_numpy.pages.document import Block, Heading, Paragraph, Table, as_html, as_markdown, files
+from ddp_numpy.pages.pictures import Picture
+from ddp_numpy.scaling.report.figures import pictures
 from ddp_numpy.scaling.report.findings import Findings
 from ddp_numpy.scaling.report.proposal import Proposal
 from ddp_numpy.scaling.table import (

@@ -5,7 +5,7 @@ import html
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ddp_numpy.scaling.report.figures import DARK, LIGHT, Picture, rendered
+from ddp_numpy.pages.pictures import DARK, LIGHT, Picture, rendered
 
 
 class Heading(NamedTuple):
