@@ -158,7 +158,7 @@ def test_what_a_model_refuses_to_predict() -> None:
     for column, value, message in (
         ("place", None, "row 1, column 'place': a value is missing; drop the row"),
         ("deck", None, "row 1, column 'deck': a value is missing; drop the row"),
-        ("deck", "two", "column 'deck' must hold numbers: .*two"),
+        ("deck", "two", "row 1, column 'deck': 'two' is not a number"),
     ):
         wrong = table.astype(object)
         wrong.iloc[0, list(table.columns).index(column)] = value

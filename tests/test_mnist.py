@@ -105,7 +105,7 @@ def test_the_whole_of_mnist(
     mnist: Path, serve: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert checksums(mnist) == SHA256
-    monkeypatch.setattr("ddp_numpy.data.load.download_mnist", lambda: download_mnist([serve(mnist)]))
+    monkeypatch.setattr("ddp_numpy.data.mnist.download_mnist", lambda: download_mnist([serve(mnist)]))
     train, valid = load_data("mnist", SingleProcess())
     assert (len(train), len(valid)) == (60000, 10000)
     from_folder, _ = load_data(str(mnist), SingleProcess())

@@ -1,6 +1,7 @@
 """What load_model makes of files that save_model did not write so, of checkpoints, and of layers of one's own."""
 
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -161,7 +162,9 @@ def test_arrays_that_do_not_belong_in_a_model(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    assert "not a regular file" in refusal(tmp_path)
+    assert "a folder without a model.npz" in refusal(tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    assert "not a regular file" in refusal(tmp_path / "fifo")
     (tmp_path / "m.npz").write_bytes(b"")
     assert "not a .npz file of plain arrays" in refusal(tmp_path / "m.npz")
 

@@ -79,7 +79,7 @@ def test_arrays(tmp_path: Path) -> None:
         (lambda t: t.drop(columns="label"), "has no column 'label', which the rows to train on have"),
         (lambda t: t.assign(label="maybe"), "row 1: label maybe is none of the classes to train on, no, yes"),
         (lambda t: t.assign(label=None), "row 1, column 'label': the label is missing"),
-        (lambda t: t.assign(deck="x"), "column 'deck' must hold numbers"),
+        (lambda t: t.assign(deck="x"), "row 1, column 'deck': 'x' is not a number"),
         (lambda t: t.iloc[:0], "has a header line but no rows"),
     ],
 )

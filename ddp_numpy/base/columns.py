@@ -5,6 +5,7 @@ and 0 in all others (one-hot). A column in which values may be missing can have 
 """
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.messages import one_line
+from ddp_numpy.base.rows import numbered
 from ddp_numpy.base.scale import Scale
 
 Array = npt.NDArray[Any]
@@ -116,9 +118,10 @@ def expand(columns: Sequence[Column], values: Sequence[Array], dtype: npt.DTypeL
     return features
 
 
-def encode(columns: Sequence[Column], X: Any) -> Array:
+def encode(columns: Sequence[Column], X: Any, rows: Any | None = None) -> Array:
     """The features (n, d), float64, of raw rows: a table with the columns' names, or an array (n, k) of such columns.
 
+    rows: their numbers for people, by default from 1.
     A category that no row had in training is none of the column's: all its features are 0, and a warning says so.
     Raises InputError for a missing column, text in place of a number, and a missing value if the column has no fill.
     """
@@ -130,14 +133,20 @@ def encode(columns: Sequence[Column], X: Any) -> Array:
             given = np.asarray(X)[:, number]
             missing = np.array([value is None or value != value for value in given.tolist()], bool)
         if column.fill is None and missing.any():
-            row = int(np.argmax(missing))
-            raise InputError(one_line(f"row {row + 1}, column {column.name!r}: a value is missing; drop the row"))
+            row = numbered(int(np.argmax(missing)), rows)
+            raise InputError(one_line(f"row {row}, column {column.name!r}: a value is missing; drop the row"))
         if not column.categories and np.asarray(given).dtype.kind in "iufb":
             values.append(np.asarray(given, np.float64))
             continue
         found = np.full(len(missing), np.nan)
         present = np.asarray(given, object)[~missing]
-        found[~missing] = _codes(column, present) if column.categories else _numbers(column, present)
+        found[~missing] = _codes(column, present) if column.categories else _numbers(present)
+        if (wrong := np.isnan(found) & ~missing).any():
+            row = int(np.argmax(wrong))
+            what = (
+                f"row {numbered(row, rows)}, column {column.name!r}: {np.asarray(given, object)[row]!r} is not a number"
+            )
+            raise InputError(one_line(f"{what}; correct or drop the row"))
         values.append(found)
     return expand(columns, values, np.float64)
 
@@ -168,8 +177,16 @@ def _codes(column: Column, present: Array) -> Array:
     return codes
 
 
-def _numbers(column: Column, present: Array) -> Array:
+def _numbers(present: Array) -> Array:
+    """Values as numbers (n,), NaN of what is none."""
     try:
         return present.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(one_line(f"column {column.name!r} must hold numbers: {error}")) from None
+    except (TypeError, ValueError):
+        return np.array([_number(value) for value in present], np.float64)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.files import named_errors
 
 
 def memory_bytes() -> int:
@@ -35,6 +36,13 @@ def memory_for(what: str, size: int) -> Iterator[None]:
         yield
     except MemoryError:
         raise InputError(f"{what} needs {size / 1e9:,.1f} GB of memory, more than there is") from None
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """A block that reads a file, of which OSErrors become InputErrors that name it, and want of memory, too."""
+    with named_errors(path), memory_for_file(path):
+        yield
 
 
 @contextlib.contextmanager

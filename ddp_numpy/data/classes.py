@@ -1,13 +1,16 @@
 """What a column of labels says: which classes, or which numbers."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ddp_numpy.base.columns import texts_of
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.messages import one_line
+from ddp_numpy.base.rows import numbered
 
 Array = npt.NDArray[Any]
 Name = str | int | bool
@@ -44,11 +47,6 @@ def find_labels(
             "class with --task classify"
         )
     return classes, names
-
-
-def numbered(position: int, rows: Array | None) -> int:
-    """The number, for people, of the row at this position. rows (n,): all rows' numbers, by default from 1."""
-    return position + 1 if rows is None else int(rows[position])
 
 
 def _numbers(labels: Array, what: str, path: Path, rows: Array | None) -> npt.NDArray[np.float64]:
@@ -91,6 +89,32 @@ def find_classes(
         shown = one_line(str(names[0]))
         raise InputError(f"{path}: all {len(labels):,} rows have the label {shown}: at least two classes are needed")
     return classes.astype(np.int64, copy=False), names if labels.dtype.kind == "b" else plain(names)
+
+
+def known_labels(labels: Array, names: Sequence[Name] | None, label: str, path: Path, rows: Any | None = None) -> Array:
+    """Labels (n,) as they stand in the data, as numbers of these classes, int64; of no classes as numbers, float64.
+
+    label: what they are called; rows: RowNumbers, or all numbers (n,), by default from 1. Raises InputError for a label
+    that is none of the classes, or no finite number.
+    """
+    if names is not None:
+        places = {str(name): place for place, name in enumerate(names)}
+        found = np.array([places.get(text, -1) for text in texts_of(labels)], np.int64)
+        if (unknown := found < 0).any():
+            at = int(np.argmax(unknown))
+            raise InputError(
+                f"{path}: row {numbered(at, rows)}: label {one_line(labels[at])} is none of the classes to train on, "
+                f"{in_short(tuple(names))}"
+            )
+        return found
+    try:
+        numbers = labels.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: column {label!r} must hold numbers: {one_line(error)}") from None
+    if not np.isfinite(numbers).all():
+        at = int(np.argmin(np.isfinite(numbers)))
+        raise InputError(f"{path}: row {numbered(at, rows)}: the label {labels[at]} is no finite number")
+    return numbers
 
 
 def plain(names: tuple[Name, ...]) -> tuple[Name, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import open_regular
-from ddp_numpy.data.cache import states_of
+from ddp_numpy.data.cache import FileState, states_of
 from ddp_numpy.data.classes import Array
 from ddp_numpy.data.csv import check_names, check_shape, may_be_twice, parse
 from ddp_numpy.data.dataset import compact_features, needs_double
@@ -38,11 +38,9 @@ def read_csv_together(source: Path, files: Sequence[Path], options: TableOptions
     the other ranks. Raises InputError at rank 0 for labels that can't be trained on.
     """
     states = states_of(files)
-    sizes_and_times = comm.broadcast(comm.gather([state and state[:2] for state in states])) or []
-    size = sum(state[0] for state in sizes_and_times[0] if state)
-    helpers = [rank for rank, theirs in enumerate(sizes_and_times) if theirs == sizes_and_times[0]]
+    helpers, size = ranks_with(states, comm)
     helpers = helpers[: size // _PART_BYTES]
-    if not helpers or None in sizes_and_times[0]:
+    if not helpers:
         return None
     mine = None
     if comm.rank in helpers:
@@ -54,6 +52,18 @@ def read_csv_together(source: Path, files: Sequence[Path], options: TableOptions
     if len(shares) < len(helpers):
         return None
     return _joined([part for share in shares for part in share], source, options)
+
+
+def ranks_with(states: "Sequence[FileState | None]", comm: "Communicator") -> tuple[list[int], int]:
+    """The ranks that have the same files as rank 0, by their sizes and times, and the bytes of all. Collective.
+
+    states: of the files, as this rank sees them. No rank, and 0, if rank 0 does not see all.
+    """
+    found = comm.broadcast(comm.gather([state and state[:2] for state in states])) or []
+    sizes = [state[0] for state in found[0] if state]
+    if len(sizes) < len(found[0]):
+        return [], 0
+    return [rank for rank, theirs in enumerate(found) if theirs == found[0]], sum(sizes)
 
 
 def _read_share(files: Sequence[Path], options: TableOptions, helper: int, helpers: int) -> "list[_Part] | None":

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from ddp_numpy.base.buffers import RowBuffer
 from ddp_numpy.base.columns import Column, are_plain, plan
 from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.rows import numbered
 from ddp_numpy.base.scale import UNSCALED, Scale, Scaler
-from ddp_numpy.data.classes import Array, Name, in_short, numbered
+from ddp_numpy.data.classes import Array, Name, in_short
 from ddp_numpy.data.mapped import Features, MappedRows, blocks, extremes
 
 _ROUNDING = 2.0**12  # how much larger than their differences float32 may hold numbers: it has 24 bits

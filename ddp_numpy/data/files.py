@@ -46,6 +46,22 @@ def table_files(source: Path) -> list[Path]:
     return [source] if is_table(source) and source.exists() else []
 
 
+def refuse_stdin(path: Path) -> None:
+    """Raise InputError for the name that stands for standard input elsewhere."""
+    if str(path) == "-":
+        raise InputError(
+            "-: rows can't come from standard input: mpirun passes it to one rank alone, and what reads them may read "
+            "them twice; write them to a file"
+        )
+
+
+def unknown_kind(path: Path) -> InputError:
+    """What to say of a source that is neither a table nor anything else that can be read."""
+    if not path.exists():
+        return InputError(f"{path}: no such file or folder; --data takes a path, 'digits' or 'mnist'")
+    return InputError(f"{path}: unknown kind of file; give a .csv, .tsv, .txt, .parquet, .feather or .npz, or a folder")
+
+
 def read_table(source: Path, options: TableOptions = DEFAULTS, files: Sequence[Path] = ()) -> Table:
     """The labelled rows of a table's files. Raises InputError and OSError as `read_frame` and `make_table` do."""
     return make_table(read_frame(source, options, files), source, options)

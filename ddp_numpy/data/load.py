@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,17 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.base.files import named_errors
-from ddp_numpy.base.memory import memory_bytes, memory_for_file
+from ddp_numpy.base.memory import memory_bytes, memory_for_file, reading
 from ddp_numpy.data.arrays import NAMED, check_pair, frame_or_pair, from_memory
 from ddp_numpy.data.cache import CacheEntry
 from ddp_numpy.data.classes import find_classes
 from ddp_numpy.data.csv_parts import read_csv_together
 from ddp_numpy.data.dataset import Dataset
-from ddp_numpy.data.files import read_frame, read_table, table_files
+from ddp_numpy.data.files import read_frame, read_table, refuse_stdin, table_files, unknown_kind
 from ddp_numpy.data.idx import TRAIN, VALIDATION, read_idx_split
 from ddp_numpy.data.large import read_large
-from ddp_numpy.data.mnist import bundled_digits, download_mnist
+from ddp_numpy.data.mnist import image_folder
 from ddp_numpy.data.npz import read_npz, read_pair
 from ddp_numpy.data.prepare import follow, labelled, other_rows, prepare, with_doubts
 from ddp_numpy.data.shared import share_features
@@ -85,7 +84,7 @@ def load_data(
         table, validating = _read_together(source, options, map_above, comm, tell)
         with comm.together():
             if table is not None:
-                with _system_errors_named(source):
+                with reading(_path(source)):
                     loaded = [*_split(source, table, validating, options, valid, valid_fraction, seed, scale)]
         table = validating = None  # so that their memory is freed before the datasets are shared
         # pop takes rank 0's own arrays out of the list, so that they are freed once the shared ones are there.
@@ -126,7 +125,7 @@ def _read_together(
         if isinstance(source, str | os.PathLike):
             table = _read_table_together(_path(source), options, map_above, comm, tell)
         if table is None and comm.rank == 0:
-            with _system_errors_named(source):
+            with reading(_path(source)):
                 table, validating = _read(source, options)
     return table, validating
 
@@ -161,7 +160,7 @@ def load_more(
 def _read_more(source: Source, train: Dataset, options: TableOptions) -> Dataset:
     path = _path(source)
     if isinstance(source, str | os.PathLike):
-        with _system_errors_named(source):
+        with reading(path):
             found = _frame_or_pair_of(path, options)
     else:
         found = frame_or_pair(source, train.label)
@@ -174,7 +173,7 @@ def _read_more(source: Source, train: Dataset, options: TableOptions) -> Dataset
 
 def _frame_or_pair_of(path: Path, options: TableOptions) -> Any:
     """The columns of a table's files, or the arrays X and y of a .npz file."""
-    _refuse_stdin(path)
+    refuse_stdin(path)
     if table_files(path):
         return read_frame(path, options)
     if not path.exists():
@@ -182,13 +181,6 @@ def _frame_or_pair_of(path: Path, options: TableOptions) -> Any:
     if path.name.endswith(".npz"):
         return read_pair(path)
     raise InputError(f"{path}: is no table; give a .csv, .tsv, .txt, .parquet, .feather or .npz file")
-
-
-@contextlib.contextmanager
-def _system_errors_named(source: Source) -> Iterator[None]:
-    """A block whose OSErrors become InputErrors that name the file."""
-    with named_errors(_path(source)), memory_for_file(_path(source)):
-        yield
 
 
 def _share(data: Dataset | None, comm: "Communicator") -> Dataset:
@@ -291,28 +283,14 @@ def _read(source: Source, options: TableOptions) -> tuple[Table, Table | None]:
     if not isinstance(source, str | os.PathLike):
         return from_memory(source, options), None
     path = Path(source)
-    if source == "digits":
-        return _read_idx_folder(bundled_digits())
-    if source == "mnist":
-        return _read_idx_folder(download_mnist())
-    _refuse_stdin(path)
-    if files := table_files(path):
+    refuse_stdin(path)
+    if source not in ("digits", "mnist") and (files := table_files(path)):
         return _read_table_alone(path, files, options), None
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder; --data takes a path, 'digits' or 'mnist'")
-    if path.is_dir():
-        return _read_idx_folder(path)
-    if path.name.endswith(".npz"):
+    if (folder := image_folder(source)) is not None:
+        return _read_idx_folder(folder)
+    if path.exists() and path.name.endswith(".npz"):
         return read_npz(path, options.task), None
-    raise InputError(f"{path}: unknown kind of file; give a .csv, .tsv, .txt, .parquet, .feather or .npz, or a folder")
-
-
-def _refuse_stdin(path: Path) -> None:
-    if str(path) == "-":
-        raise InputError(
-            "-: rows can't come from standard input: mpirun passes it to one rank alone, and a resumed run needs them "
-            "again; write them to a file"
-        )
+    raise unknown_kind(path)
 
 
 def _read_idx_folder(folder: Path) -> tuple[Table, Table]:

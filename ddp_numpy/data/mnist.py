@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,17 @@ def bundled_digits() -> Path:
     """The folder of 6,000 training and 1,000 validation digits that comes with the package."""
     installed = Path(__file__).with_name("digits")
     return installed if installed.exists() else Path(__file__).parents[2] / "data" / "digits"
+
+
+def image_folder(source: str | os.PathLike[str]) -> Path | None:
+    """The folder of images that a source is: "digits", "mnist", which is downloaded, or a folder; None if it is none.
+
+    Raises InputError as `download_mnist` does.
+    """
+    if source in ("digits", "mnist"):
+        return bundled_digits() if source == "digits" else download_mnist()
+    path = Path(source)
+    return path if path.is_dir() else None
 
 
 def download_mnist(mirrors: Sequence[str] = MIRRORS, checksums: Mapping[str, str] = SHA256) -> Path:

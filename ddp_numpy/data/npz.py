@@ -17,6 +17,15 @@ def read_npz(path: Path, task: str | None = None) -> Table:
     return from_arrays(*read_pair(path), path, task)
 
 
+def read_features(path: Path) -> Array:
+    """The array X (n, …) of numbers of a .npz. Raises as `read_pair` does."""
+    try:
+        (X,) = read_arrays(path, names=("X",)).values()
+    except Damaged as error:
+        raise InputError(f"{path}: {error}") from None
+    return X
+
+
 def read_pair(path: Path) -> tuple[Array, Array]:
     """The arrays X and y of a .npz. Raises InputError if it has others or is damaged, and OSError as open() does."""
     try:

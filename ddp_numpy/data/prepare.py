@@ -1,14 +1,14 @@
 """From tables of rows to the datasets that a network trains on and is judged by."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ddp_numpy.base.columns import are_plain, encode, flags, texts_of
+from ddp_numpy.base.columns import are_plain, encode, flags
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.messages import one_line
-from ddp_numpy.data.classes import Array, in_short, numbered
+from ddp_numpy.data.classes import Array, known_labels
 from ddp_numpy.data.dataset import Dataset, exact_features
 from ddp_numpy.data.doubts import doubts
 from ddp_numpy.data.fit_columns import as_features, fit_columns, unseen
@@ -88,25 +88,8 @@ def labelled(features: Array, labels: Array, train: Dataset, path: "Path", rows:
         width, wanted = (" x ".join(map(str, shape)) for shape in (features.shape[1:], train.features.shape[1:]))
         raise InputError(f"{path}: its rows have {width} features, and those to train on {wanted}")
     features = exact_features(features, path, rows=rows)
-    found: Any
-    if train.target is not None:
-        try:
-            found = labels.astype(np.float64)
-        except ValueError as error:
-            raise InputError(f"{path}: column {train.label!r} must hold numbers: {one_line(error)}") from None
-        if not np.isfinite(found).all():
-            at = int(np.argmin(np.isfinite(found)))
-            raise InputError(f"{path}: row {numbered(at, rows)}: the label {labels[at]} is no finite number")
-    else:
-        names = train.class_names or tuple(range(train.classes))
-        places = {str(name): place for place, name in enumerate(names)}
-        found = np.array([places.get(text, -1) for text in texts_of(labels)], np.int64)
-        if (unknown := found < 0).any():
-            at = int(np.argmax(unknown))
-            raise InputError(
-                f"{path}: row {numbered(at, rows)}: label {one_line(labels[at])} is none of the classes to train on, "
-                f"{in_short(names)}"
-            )
+    names = None if train.target is not None else train.class_names or tuple(range(train.classes))
+    found = known_labels(labels, names, train.label, path, rows)
     return dataclasses.replace(train, features=features, labels=found, notes=())
 
 

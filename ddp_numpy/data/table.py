@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.messages import one_line
-from ddp_numpy.data.classes import MANY_CLASSES, Name, find_labels, in_short, numbered
+from ddp_numpy.base.rows import numbered
+from ddp_numpy.data.classes import MANY_CLASSES, Name, find_labels, in_short
 from ddp_numpy.data.dataset import exact_features
 from ddp_numpy.data.features import make_numbers, to_plain_numbers
 from ddp_numpy.data.mapped import Features, chosen
@@ -47,6 +48,8 @@ class TableOptions:
     """Columns of categories; "auto": each column of text that has few different values; "none": no column."""
     missing: str = "error"
     """What a missing value is: an "error"; filled with the "mean" of its column; or all of its row is "drop"ped."""
+    labelled: bool = dataclasses.field(default=True, repr=False)
+    """Whether rows have labels. Not part of what names rows in the cache: without labels, none are there."""
 
     def __post_init__(self) -> None:
         """Raise InputError for a task, an encoding or a way with missing values that there is not."""

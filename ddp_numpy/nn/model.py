@@ -15,6 +15,7 @@ from ddp_numpy.base.columns import Column, are_plain, encode
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.memory import memory_for
 from ddp_numpy.base.messages import one_line
+from ddp_numpy.base.rows import numbered
 from ddp_numpy.base.scale import Scale, Scaler
 from ddp_numpy.nn.context import EVALUATION, Array, Context
 from ddp_numpy.nn.layers import MOST_NUMBERS, Chain, Layer, Shape
@@ -59,6 +60,8 @@ class Sequential:
         """What the outputs 0, 1, 2 … stand for, and `predict` returns; () if for these numbers."""
         self.columns: tuple[Column, ...] = ()
         """Of the table that it was trained on; () if features have no names. `predict` makes features of them."""
+        self.label = ""
+        """What the column of labels was called in the table that it was trained on; "" if it had no name."""
         self.target: Scale | None = None
         """How numbers to predict are scaled, as one feature; None of a model that classifies."""
         self.joins_rows = any(layer.joins_rows for layer in self.all_layers)
@@ -189,12 +192,14 @@ class Sequential:
         order. Raises InputError for another width, a missing value or column, what is no number, and numbers so large
         that the result is not finite.
         """
+        return self.predictions_of(self.logits(X))
+
+    def predictions_of(self, logits: Array) -> Array:
+        """What `predict` returns (B,), of what `logits` returned."""
         if self.target is not None:
-            numbers = np.concatenate([np.zeros((0, 1)), *(part.astype(np.float64) for part in self._logits(X))])
-            predictions: Array = (numbers * self.target.divisor + self.target.shift)[:, 0]
+            predictions: Array = (logits.astype(np.float64) * self.target.divisor + self.target.shift)[:, 0]
             return predictions
-        pieces = [logits.argmax(axis=1) for logits in self._logits(X)]
-        classes = np.concatenate([np.empty(0, np.int64), *pieces])
+        classes: Array = logits.argmax(axis=1)
         return np.array(self.class_names)[classes] if self.class_names else classes
 
     def predict_proba(self, X: npt.ArrayLike) -> Array:
@@ -203,21 +208,27 @@ class Sequential:
         The probabilities of a row add up to 1, up to rounding. X and errors: as in `predict`; an InputError, too, if
         the model predicts numbers.
         """
+        return self.probabilities_of(self.logits(X))
+
+    def probabilities_of(self, logits: Array) -> Array:
+        """What `predict_proba` returns (B, classes), of what `logits` returned."""
         if self.target is not None:
             raise InputError("the model predicts numbers, and has no probabilities of classes")
-        pieces = []
-        for logits in self._logits(X):
-            # No number above 0 goes into exp(), so it can't overflow. The quotient stays the same: see the loss.
-            with np.errstate(over="ignore"):  # of the difference: minus infinity, of which the exponential is 0
-                P = np.exp(logits - logits.max(axis=1, keepdims=True))
-            pieces.append(P / P.sum(axis=1, keepdims=True))
-        return np.concatenate([np.empty((0, *self.output_shape), self.dtype), *pieces])
+        # No number above 0 goes into exp(), so it can't overflow. The quotient stays the same: see the loss.
+        with np.errstate(over="ignore"):  # of the difference: minus infinity, of which the exponential is 0
+            P = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities: Array = P / P.sum(axis=1, keepdims=True)
+        return probabilities
 
-    def _logits(self, X: npt.ArrayLike) -> Iterator[Array]:
-        """The logits (B, classes) of raw features X (B, *input_shape), a piece at a time."""
+    def logits(self, X: npt.ArrayLike, row_numbers: Any | None = None) -> Array:
+        """The logits (B, classes) of raw features X (B, *input_shape), in the model's dtype.
+
+        Of a model that predicts numbers: these, (B, 1), as they are scaled. row_numbers: of the rows, for messages; by
+        default from 1. X and errors: as in `predict`.
+        """
         if self.input_shape is None:
             raise InputError("the model is not built yet; train it, or load it from a file")
-        values = self._features(X)
+        values = self._features(X, row_numbers)
         if values.dtype.kind == "O":  # columns of several types, numbers among them
             try:
                 values = values.astype(np.float64)
@@ -228,6 +239,7 @@ class Sequential:
         if values.shape[1:] != self.input_shape or not values.ndim:
             needed = ", ".join(map(str, self.input_shape))
             raise InputError(f"features have the shape {values.shape}, and must have (rows, {needed})")
+        found = np.empty((len(values), *self.output_shape), self.dtype)
         rows = min(_PREDICT_ROWS, max(1, _PREDICT_NUMBERS // self.widest))
         scale = Scaler(self.scale, values.dtype, self.dtype)
         for start in range(0, len(values), rows):
@@ -243,12 +255,15 @@ class Sequential:
                 column = ", ".join(str(axis + 1) for axis in place)
                 over = f", {self.scale}," if str(self.scale) != "divided by 1" else ""
                 what = "a value is missing" if np.isnan(value) else f"{value}{over} is not a finite {self.dtype}"
-                raise InputError(f"row {start + row + 1}, column {column}: {what}; correct or drop the row")
+                number = numbered(start + row, row_numbers)
+                raise InputError(f"row {number}, column {column}: {what}; correct or drop the row")
             if not np.isfinite(logits).all():
-                raise InputError(f"in row {start + 1} or after it, the model's results are too large for {self.dtype}")
-            yield logits
+                number = numbered(start, row_numbers)
+                raise InputError(f"in row {number} or after it, the model's results are too large for {self.dtype}")
+            found[start : start + rows] = logits  # which lie in memory that the next piece overwrites
+        return found
 
-    def _features(self, X: Any) -> Array:
+    def _features(self, X: Any, row_numbers: Any | None) -> Array:
         """The raw features of a table or an array, in which columns stand by name, or else in the model's order."""
         names = set(map(str, getattr(X, "columns", ())))
         missing = [column.name for column in self.columns if column.name not in names]
@@ -259,7 +274,7 @@ class Sequential:
         values = X.to_numpy() if hasattr(X, "to_numpy") else np.asarray(X)
         if are_plain(self.columns) or values.shape[1:] != (len(self.columns),):
             return values
-        return encode(self.columns, X)
+        return encode(self.columns, X, row_numbers)
 
     def digest(self) -> str:
         """SHA-256 of the bytes of parameters and buffers: equal on two ranks if and only if their models are."""
@@ -291,6 +306,7 @@ class Sequential:
             "classes": self.output_shape[0],
             **({"class_names": list(self.class_names)} if self.class_names else {}),
             **({"columns": [column.description() for column in self.columns]} if self.columns else {}),
+            **({"label": self.label} if self.label else {}),
             **({} if self.target is None else {"target": self.target.as_one()}),
             "layers": [layer.description() for layer in self.layers],
         }

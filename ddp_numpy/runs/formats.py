@@ -33,6 +33,7 @@ _MODEL: dict[Any, Schema] = {
     "classes": Whole(1),
     "target?": {"shift": Real(-_LARGEST, _LARGEST), "divisor": _DIVISOR},  # of numbers to predict
     "columns?": [(str, _COLUMN)],  # by its name alone, if it is one feature that is never missing
+    "label?": str,  # what its column was called
     "class_names?": [(str, bool, Whole(-(2**63), 2**64))],
     "layers": [{"type": str, ...: object}],  # the layers' constructors check the rest
 }

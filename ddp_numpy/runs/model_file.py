@@ -17,6 +17,8 @@ from ddp_numpy.base.scale import Scale
 from ddp_numpy.base.schema import check
 from ddp_numpy.nn import LAYERS, Layer, Sequential
 from ddp_numpy.runs.formats import CHECKPOINT, MODEL, read
+from ddp_numpy.runs.marker import CHECKPOINTS
+from ddp_numpy.runs.marker import MODEL as MODEL_NAME
 
 _DEEPEST = 16  # that layers may stand within layers: a stranger's file could nest them until Python gives up
 
@@ -44,10 +46,18 @@ def write_model(file: BinaryIO, model: Sequential) -> None:
 def load_model(path: str | Path, layers: Iterable[type[Layer]] = ()) -> Sequential:
     """Read a model that `save_model` wrote, or that of a checkpoint; it can predict or be trained on.
 
+    path: the file, or a run's folder with its model.npz.
     layers: the classes of your own that stand in the model. A file names the classes of its layers, and only these
     classes and the package's own are taken: nothing is imported. Raises InputError for any other file.
     """
     path = Path(path)
+    if path.is_dir():
+        if not (path / MODEL_NAME).exists():
+            raise InputError(
+                f"{path}: a folder without a {MODEL_NAME}, which a run writes at its end; before that, give one of its "
+                f"{CHECKPOINTS}"
+            )
+        path /= MODEL_NAME
     found, description, arrays = read(path, MODEL, CHECKPOINT)
     try:
         if found is CHECKPOINT:
@@ -69,6 +79,7 @@ def _make(description: dict[str, Any], arrays: dict[str, Any], known: dict[str, 
         raise InputError(f"its layers return {model.output_shape}, and it says {description['classes']} classes")
     model.scale = Scale.of(description, math.prod(model.input_shape or ()))
     model.class_names = tuple(description.get("class_names", ()))
+    model.label = description.get("label", "")
     model.columns = tuple(map(Column.of, description.get("columns", ())))
     features = len(feature_names(model.columns))
     if model.columns and features != math.prod(model.input_shape or ()):

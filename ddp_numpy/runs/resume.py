@@ -87,9 +87,9 @@ class Start:
             before = facts["trajectory"].get(name)
             # Versions before this one kept a model's words, not its description. --hidden says what model it was.
             in_words = name == "model" and isinstance(before, str)
-            if name == "model" and isinstance(before, dict) and "columns" not in before:
+            if name == "model" and isinstance(before, dict):
                 # Nor did they keep the columns' names. The checksum of the rows says whether they are the same.
-                now = {part: value for part, value in now.items() if part != "columns"}
+                now = {part: value for part, value in now.items() if part in before or part not in ("columns", "label")}
             if before != now and not in_words:
                 hint = "; was there a --model-file?" if name == "model" and settings.model.model_file is None else ""
                 changed.append(f"{name} was {before}, now {now}{hint}")

@@ -115,7 +115,7 @@ class Trainer:
             return
         self._prepared = True
         model.scale, model.target = train.scale, train.target
-        model.class_names, model.columns = train.class_names, train.columns
+        model.class_names, model.columns, model.label = train.class_names, train.columns, train.label
         kind = self._loss_kind or (SoftmaxCrossEntropy if train.target is None else MeanSquaredError)
         self.loss = kind(train.outputs, model.dtype)
         with self._memory():
