@@ -19,7 +19,7 @@ import click
 
 from ddp_numpy.base.columns import texts_of
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.base.files import atomic_write, named_errors
+from ddp_numpy.base.files import atomic_write, writing
 from ddp_numpy.base.messages import tell
 from ddp_numpy.cli import run
 from ddp_numpy.comm import Communicator
@@ -83,7 +83,7 @@ def main(
             return
         names = list(map(str, model.class_names or range(model.output_shape[0]))) if probabilities else [label]
         noted: dict[str, None] = {}
-        with named_errors(out or Path("-")), _output(out) as file:
+        with writing(out or Path("-")), _output(out) as file:
             rows = _write(file, [identifier, *names], found, noted)
         for line in itertools.islice(noted, _WARNINGS):
             tell(f"warning: {line}")

@@ -40,6 +40,15 @@ def named_errors(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A block that writes a file or a folder, of which OSErrors become InputErrors that name it."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: can't write: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
 def atomic_write(path: Path, owner: str = "file") -> Iterator[BinaryIO]:
     """Open a file for writing. The file appears at `path` at the end of the block, if the block raised no exception.
 

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 _LONGEST_WORD, _LONGEST_LINE = 160, 1200
@@ -31,6 +32,12 @@ def tell_lines(text: str) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):  # a full disk; a closed stream; no stream
         sys.stderr.write(text)
         sys.stderr.flush()
+
+
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """The rows of a table as lines, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
 
 
 class _Tolerant:

@@ -11,14 +11,14 @@ class RowNumbers:
     """The numbers of rows that have others before them, which are counted only if a message needs it."""
 
     def __init__(self, before: int | Callable[[], int], kept: npt.NDArray[np.intp] | None = None) -> None:
-        """before: how many lie before; kept: the places, among all that follow, of the rows meant."""
-        self._before, self._kept = before, kept
+        """before: how many lie before; kept: the places (m,), among all that follow, of the rows meant; None: all."""
+        self._before, self.kept = before, kept
 
     def __getitem__(self, position: int) -> int:
         before = self._before if isinstance(self._before, int) else self._before()
-        return before + 1 + (position if self._kept is None else int(self._kept[position]))
+        return before + 1 + (position if self.kept is None else int(self.kept[position]))
 
-    def kept(self, places: npt.NDArray[np.intp]) -> "RowNumbers":
+    def some(self, places: npt.NDArray[np.intp]) -> "RowNumbers":
         """The numbers of the rows at these places (m,) alone."""
         return RowNumbers(self._before, places)
 

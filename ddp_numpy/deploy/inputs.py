@@ -75,17 +75,18 @@ class Inputs:
     def rows(self, part: Part) -> Part:
         """The same part, with the columns that the model takes, and labels as the model numbers them, if it has some.
 
-        Rows with a missing value are left out if these are to be dropped. Raises InputError for a label that the model
-        does not know, and if a column is not there.
+        Rows with a missing value that the model can't fill are left out if these are to be dropped. Raises InputError
+        for a label that the model does not know, and if a column is not there.
         """
         X, labels, numbers = part.rows, part.labels, part.numbers
         if hasattr(X, "columns"):
             X, labels = self._of_table(X.rename(columns=str), part.path)
             if self._options.missing == "drop":
-                kept = X.notna().all(axis=1).to_numpy()
+                needed = [c.name for c in self._model.columns if c.fill is None] if self._columns else list(X.columns)
+                kept = X[needed].notna().all(axis=1).to_numpy()
                 if labels is not None:
-                    kept &= labels.notna().to_numpy()
-                X, numbers = X[kept], numbers.kept(np.flatnonzero(kept))
+                    kept = kept & labels.notna().to_numpy()
+                X, numbers = X[kept], numbers.some(np.flatnonzero(kept))
                 labels = None if labels is None else labels[kept]
             if labels is not None:
                 labels = labels.to_numpy()

@@ -253,6 +253,8 @@ class Sequential:
                 row, *place = map(int, np.argwhere(~np.isfinite(scaled))[0])
                 value = values[start + row][tuple(place)]
                 column = ", ".join(str(axis + 1) for axis in place)
+                if are_plain(self.columns) and len(self.columns) == values.shape[1]:
+                    column = repr(self.columns[place[0]].name)
                 over = f", {self.scale}," if str(self.scale) != "divided by 1" else ""
                 what = "a value is missing" if np.isnan(value) else f"{value}{over} is not a finite {self.dtype}"
                 number = numbered(start + row, row_numbers)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ddp_numpy.base.columns import Column, feature_names
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.base.files import atomic_write
+from ddp_numpy.base.files import atomic_write, writing
 from ddp_numpy.base.messages import one_line
 from ddp_numpy.base.scale import Scale
 from ddp_numpy.base.schema import check
@@ -28,11 +28,8 @@ def save_model(model: Sequential, path: str | Path) -> None:
 
     Raises InputError if the file can't be written. An older file of that name then stays as it was.
     """
-    try:
-        with atomic_write(Path(path)) as file:
-            write_model(file, model)
-    except OSError as error:
-        raise InputError(f"{path}: can't write: {error.strerror or error}") from error
+    with writing(Path(path)), atomic_write(Path(path)) as file:
+        write_model(file, model)
 
 
 def write_model(file: BinaryIO, model: Sequential) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ddp_numpy.base import schema
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.base.files import atomic_write, open_regular
+from ddp_numpy.base.files import atomic_write, open_regular, writing
 
 _LARGEST_BYTES = 2**24
 
@@ -29,11 +29,8 @@ class JsonFormat:
 
     def write(self, path: Path, **members: Any) -> None:
         """Write a file. Raises InputError if that can't be done."""
-        try:
-            with atomic_write(path) as file:
-                file.write(self.encoded(**members))
-        except OSError as error:
-            raise InputError(f"{path}: can't write: {error.strerror or error}") from error
+        with writing(path), atomic_write(path) as file:
+            file.write(self.encoded(**members))
 
     def read(self, path: Path) -> dict[str, Any]:
         """The members of a file. Raises InputError if it can't be read, is damaged, or of another version."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from ddp_numpy.base.messages import aligned
 from ddp_numpy.scaling.advice import Adviser
 from ddp_numpy.scaling.compare import Change
 from ddp_numpy.scaling.explain import Explained
@@ -52,7 +53,7 @@ _HELP = {
 
 def lines(sweep: Sweep, mode: Mode, found: Sequence[Row], target_loss: float | None = None) -> list[str]:
     """A table of one mode, and how to read it. target_loss: what training was asked to reach, too."""
-    return [heading(sweep, mode), *_aligned(cells_of_rows(found, target_loss)), note(found)]
+    return [heading(sweep, mode), *aligned(cells_of_rows(found, target_loss)), note(found)]
 
 
 def heading(sweep: Sweep, mode: Mode) -> str:
@@ -80,7 +81,7 @@ def cells_of_rows(found: Sequence[Row], target_loss: float | None = None) -> lis
 def explanation(found: Sequence[Explained], adviser: Adviser) -> list[str]:
     """Why the efficiency of each number of ranks is what it is: its factors, and sentences."""
     said = [line for own in found for line in sentences(own, adviser)]
-    return ["efficiency is the product of", *_aligned(cells_of_factors(found)), *said]
+    return ["efficiency is the product of", *aligned(cells_of_factors(found)), *said]
 
 
 def cells_of_factors(found: Sequence[Explained]) -> list[list[str]]:
@@ -131,7 +132,7 @@ def outlook(found: Outlook) -> list[str]:
             f"[{one.low * 1e3:.3f}, {one.high * 1e3:.3f}]", f"{one.efficiency:.1%}", f"{one.further:g}",
             *(f"{seconds * 1e3:.3f}" for seconds in one.by_laws.values()),
         ])  # fmt: skip
-    said = ["predicted, from fewer ranks", *_aligned(table)]
+    said = ["predicted, from fewer ranks", *aligned(table)]
     if found.is_a_bound:
         said.append("At least this long: how fast hosts copy is not seen on the slow links, and counts on fast ones.")
     most = found.most_ranks()
@@ -160,7 +161,7 @@ def simulation(asked: Simulating, found: Sequence[Outcome]) -> list[str]:
             str(job.ranks), str(job.hosts), str(job.batch_size), f"{steps.seconds * 1e3:.3f}",
             f"{steps.p95 * 1e3:.3f}", f"{efficiency:.1%}", *(f"{part / steps.seconds:.1%}" for part in parts),
         ])  # fmt: skip
-    said = [f"simulated, {asked.steps} steps each, on {asked.topology(found[-1].job.hosts)}", *_aligned(table)]
+    said = [f"simulated, {asked.steps} steps each, on {asked.topology(found[-1].job.hosts)}", *aligned(table)]
     for job, _, _, failures, best in found:
         if failures is not None and best is not None:
             said.append(
@@ -173,7 +174,7 @@ def simulation(asked: Simulating, found: Sequence[Outcome]) -> list[str]:
 
 def comparison(found: Sequence[Compared]) -> list[str]:
     """How true predictions were."""
-    return ["predicted and then measured, ms a step", *_aligned(cells_of_predictions(found)), verdict(found)]
+    return ["predicted and then measured, ms a step", *aligned(cells_of_predictions(found)), verdict(found)]
 
 
 def verdict(found: Sequence[Compared]) -> str:
@@ -206,7 +207,7 @@ def compared_with_before(found: Sequence[Change], allowed: float) -> list[str]:
         ]
         for one in found
     ]  # fmt: skip
-    return [f"efficiency since before, of which {allowed:.0%} may be lost", *_aligned(table)]
+    return [f"efficiency since before, of which {allowed:.0%} may be lost", *aligned(table)]
 
 
 def time_of(seconds: float) -> str:
@@ -218,12 +219,6 @@ def time_of(seconds: float) -> str:
 
 def _us(seconds: float) -> str:
     return f"{seconds * 1e6:,.1f} µs"
-
-
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """The rows of a table, each column as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
 
 
 def _interval(median: Median, times: float, form: str) -> str:

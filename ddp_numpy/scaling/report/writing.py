@@ -4,8 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ddp_numpy.base.errors import InputError
-from ddp_numpy.base.files import atomic_write
+from ddp_numpy.base.files import atomic_write, writing
 from ddp_numpy.pages.document import Block, Heading, Paragraph, Table, as_html, as_markdown, files
 from ddp_numpy.pages.pictures import Picture
 from ddp_numpy.scaling.report.figures import pictures
@@ -26,13 +25,11 @@ _SCALES, _PROPOSAL = "How training scales", "Scaling of the program, for a propo
 
 def write(found: Findings, folder: Path, required_efficiency: float) -> Path:
     """Write all files of a report; returns the folder. Raises InputError if they can't be written."""
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in _files(found, required_efficiency):
             with atomic_write(folder / name) as file:
                 file.write(data)
-    except OSError as error:
-        raise InputError(f"{folder}: can't write: {error.strerror or error}") from error
     return folder
 
 
