@@ -64,6 +64,8 @@ class Sequential:
         """What the column of labels was called in the table that it was trained on; "" if it had no name."""
         self.target: Scale | None = None
         """How numbers to predict are scaled, as one feature; None of a model that classifies."""
+        self.trained: dict[str, Any] = {}
+        """What its file tells of the run that trained it: data_sha256, valid_accuracy or valid_r2, version."""
         self.joins_rows = any(layer.joins_rows for layer in self.all_layers)
         """Whether some layer needs all rows of the global batch for the output of one: see Layer."""
 
@@ -296,6 +298,11 @@ class Sequential:
     def layer_slices(self) -> dict[Layer, slice]:
         """Each layer that has parameters, and where in `params` and `grads` all of them lie, one behind the other."""
         return _layer_places(self._parameters)
+
+    def arrays(self) -> Iterator[tuple[Layer, str]]:
+        """The names of all that layers keep in `params` and `buffers`, each with its layer."""
+        for layer, name, _ in (*self._parameters, *self._kept):
+            yield layer, name
 
     def _arrays(self, layers: Container[Layer]) -> list[tuple[Layer, str, Shape]]:
         return [array for array in self._parameters if array[0] in layers]

@@ -73,6 +73,8 @@ class RunFolder:
         self._every, self._unit = settings.output.checkpoint_every
         self._complaint = complaint
         self._unwritten = ""
+        self._trained = {"data_sha256": identity["SHA-256 of the training rows"]}
+        self._trained["version"] = circumstances["versions"]["ddp_numpy"]
         self._more = ""  # options of this start that the checkpoint it began from does not have
         if start.snapshot and start.snapshot.facts["options"].get("epochs") != self._epochs:
             self._more = f" --epochs {self._epochs}"
@@ -125,6 +127,7 @@ class RunFolder:
             self._complaint(f"{self.path / METRICS}: can't write: {error.strerror or error}; trying again next epoch")
         best = self._facts["best"]
         ((name, score),) = epoch.score.items()
+        self._trained |= epoch.score
         if best is not None and not score > best[name]:
             return False
         self._facts["best"] = {"epoch": epoch.number, name: score}
@@ -171,6 +174,7 @@ class RunFolder:
         Raises InputError if that can't be.
         """
         path = self.path / MODEL
+        model.trained = self._trained.copy()
         try:
             with atomic_write(path, self._owner) as file:
                 write_model(file, model)

@@ -35,6 +35,12 @@ _MODEL: dict[Any, Schema] = {
     "columns?": [(str, _COLUMN)],  # by its name alone, if it is one feature that is never missing
     "label?": str,  # what its column was called
     "class_names?": [(str, bool, Whole(-(2**63), 2**64))],
+    "trained?": {  # of the run that ended with it
+        "data_sha256?": str,
+        "version?": (str, None),
+        "valid_accuracy?": Real(0, 1),
+        "valid_r2?": Real(-_LARGEST, 1),
+    },
     "layers": [{"type": str, ...: object}],  # the layers' constructors check the rest
 }
 _OVERRIDE = {"epoch": Whole(), "step": Whole(), "option": str, "was": (*_PLAIN, None), "now": _PLAIN}
@@ -103,12 +109,17 @@ def _describe(text: Array, kind: Format) -> dict[str, Any]:
     native = text.astype(text.dtype.newbyteorder("="), copy=False).reshape(-1)
     if text.dtype.kind != "U" or text.shape or native.view(np.uint32).max() > sys.maxunicode:
         raise InputError(f"the array {kind.member} is not a text")
-    description = from_json(str(native[0]))
+    return described(str(native[0]), kind)
+
+
+def described(text: str, kind: Format) -> dict[str, Any]:
+    """The description that a text is, as JSON. Raises InputError if it does not have the format's schema."""
+    description: dict[str, Any] = from_json(text)
     check(description, {"format": str, ...: object}, kind.member)
     if description["format"] != kind.name:
         raise InputError(f"has the format {description['format']!r}; this version reads {kind.name!r}")
     check(description, {"format": str, **kind.schema}, kind.member)
-    return description  # type: ignore[no-any-return]
+    return description
 
 
 def _numbers(name: str, array: Array) -> Array:

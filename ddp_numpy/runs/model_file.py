@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,7 +16,7 @@ from ddp_numpy.base.messages import one_line
 from ddp_numpy.base.scale import Scale
 from ddp_numpy.base.schema import check
 from ddp_numpy.nn import LAYERS, Layer, Sequential
-from ddp_numpy.runs.formats import CHECKPOINT, MODEL, read
+from ddp_numpy.runs.formats import CHECKPOINT, MODEL, described, read
 from ddp_numpy.runs.marker import CHECKPOINTS
 from ddp_numpy.runs.marker import MODEL as MODEL_NAME
 
@@ -37,7 +37,25 @@ def write_model(file: BinaryIO, model: Sequential) -> None:
     arrays: dict[str, Any] = {"params": model.params}
     if model.buffers.size:
         arrays["buffers"] = model.buffers
-    np.savez(file, model=np.array(json.dumps({"format": MODEL.name, **model.description()})), **arrays)
+    np.savez(file, model=np.array(description_text(model)), **arrays)
+
+
+def description_text(model: Sequential) -> str:
+    """All of a built model but its numbers, as JSON: `model_described` takes it back."""
+    trained = {"trained": model.trained} if model.trained else {}
+    return json.dumps({"format": MODEL.name, **model.description(), **trained})
+
+
+def model_described(text: str, make_arrays: Callable[[Sequential], dict[str, Any]]) -> Sequential:
+    """The model of a text from `description_text`. make_arrays: from it, built, to its params and buffers.
+
+    Raises InputError if they don't fit, and for any other text.
+    """
+    description = described(text, MODEL)
+    layers = [_make_layer(f"layer {n}", layer, LAYERS) for n, layer in enumerate(description["layers"], 1)]
+    model = Sequential(*layers)
+    model.build(tuple(description["input_shape"]))
+    return _make(description, make_arrays(model), LAYERS)
 
 
 def load_model(path: str | Path, layers: Iterable[type[Layer]] = ()) -> Sequential:
@@ -76,7 +94,7 @@ def _make(description: dict[str, Any], arrays: dict[str, Any], known: dict[str, 
         raise InputError(f"its layers return {model.output_shape}, and it says {description['classes']} classes")
     model.scale = Scale.of(description, math.prod(model.input_shape or ()))
     model.class_names = tuple(description.get("class_names", ()))
-    model.label = description.get("label", "")
+    model.label, model.trained = description.get("label", ""), description.get("trained", {})
     model.columns = tuple(map(Column.of, description.get("columns", ())))
     features = len(feature_names(model.columns))
     if model.columns and features != math.prod(model.input_shape or ()):
