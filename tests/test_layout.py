@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy": LIBRARY | {"pages", "training", "runs"},
     "predict": LIBRARY | {"deploy", "runs", "cli", ""},
     "evaluate": LIBRARY | {"deploy", "runs", "cli", ""},
-    "export": LIBRARY | {"deploy", "runs", "cli", ""},
+    "export": LIBRARY | {"deploy", "making", "runs", "settings", "cli", ""},
     "cli": BASE | {"comm", "settings"},
     "making": LIBRARY | {"exchange", "training", "settings"},
     "train": LIBRARY | {"making", "training", "runs", "settings", "cli", ""},

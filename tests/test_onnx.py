@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 from jobs import openmpi_python, run_job
 from layers import LAYERS
+from tables import write_csv
 
 from ddp_numpy import (
     GELU,
@@ -156,6 +157,41 @@ def test_what_can_not_be_exported_is_refused(digits: Path, tmp_path: Path, rng: 
     command = ("-m", "ddp_numpy.export", "--weights", digits / "run", "m.onnx")
     job = run_job(None, *command, cwd=tmp_path, python=openmpi_python())
     assert (job.status, job.error_lines) == (2, ["error: exporting needs onnx; install it with: pip install onnx"])
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_whole_numbers_of_8_bits_say_nearly_the_same(model: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime.quantization")
+    options = ("--epochs", "2", "--optimizer", "adam", "--model", model, "--out", "run")
+    assert run_job(2, "-m", "ddp_numpy.train", *options, cwd=tmp_path).status == 0
+    job = run_job(None, "-m", "ddp_numpy.export", "--weights", "run", "--int8", "m.onnx", cwd=tmp_path)
+    assert job.status == 0, job.err
+    made, _ = onnx.load(tmp_path / "m.onnx"), load_data("digits", SingleProcess())
+    kinds = {tensor.data_type for tensor in made.graph.initializer if tensor.name.endswith("W_quantized")}
+    assert kinds == {onnx.TensorProto.INT8}
+    _, valid = load_data("digits", SingleProcess())
+    found = answers(made, valid.features.astype(np.float32))["logits"].argmax(axis=1)
+    expected = load_model(tmp_path / "run").predict(valid.features)
+    right, expected_right = ((classes == valid.labels).mean() for classes in (found, expected))
+    assert abs(right - expected_right) <= 0.01
+    assert f"int8: {(tmp_path / 'm.onnx').stat().st_size:,} bytes, accuracy {right:.2%} on 1,000 rows" in job.out
+    share = (tmp_path / "m.onnx").stat().st_size / len(to_onnx(load_model(tmp_path / "run"), {}).SerializeToString())
+    assert share < 0.3
+    with pytest.raises(InputError, match=r"m.onnx: .*it has no float32 constant"):
+        load_onnx(tmp_path / "m.onnx")
+    refusals = {"run/model.npz": "is no run's folder", "run": "these are not the rows that the run was trained on"}
+    for weights, words in refusals.items():
+        config = tmp_path / "run" / "config.toml"
+        config.write_text(config.read_text().replace('data = "digits"', f'data = "{write_rows(tmp_path)}"'))
+        job = run_job(None, "-m", "ddp_numpy.export", "--weights", weights, "--int8", "other.onnx", cwd=tmp_path)
+        assert job.status == 2
+        assert words in job.error_lines[0]
+        assert not (tmp_path / "other.onnx").exists()
+
+
+def write_rows(folder: Path) -> Path:
+    """Rows of images that are no digits."""
+    return write_csv(folder / "rows.csv", np.arange(784 * 40).reshape(40, 784) % 251, np.arange(40) % 10)
 
 
 def test_files_of_others_and_damaged_ones_are_not_read_back(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -82,6 +82,11 @@ class Dataset:
         """No scaled feature is larger in absolute value, but for rounding."""
         return self.scale.largest(*extremes(self.features))
 
+    def raw(self, rows: Array, features: slice = slice(None)) -> Array:
+        """Some of the raw features (B, k) of these row numbers (B,)."""
+        given = self.features
+        return given.some(rows, features) if isinstance(given, MappedRows) else given[rows, features]
+
     def plan(self) -> list[str]:
         """Lines for people on what is made of each column; none if it is the same of all, or they have no names."""
         alike = are_plain(self.columns) and self.scale.shift is None
@@ -138,9 +143,7 @@ class Reader:
     def read_features(self, rows: Array, features: slice, X: Array) -> None:
         """Write to X (B, k) some of the scaled features of these row numbers (B,)."""
         if X.size:
-            given = self._data.features
-            raw = given.some(rows, features) if isinstance(given, MappedRows) else given[rows, features]
-            self._scale(raw, X, features)
+            self._scale(self._data.raw(rows, features), X, features)
 
 
 def compact_features(
