@@ -196,9 +196,15 @@ def _batch_norm(graph: Graph, layer: BatchNorm, X: Value) -> Value:
 
 
 def _layer_norm(graph: Graph, layer: LayerNorm, X: Value) -> Value:
+    """In steps: in their LayerNormalization, some runtimes take E[x^2] - E[x]^2, and lose digits."""
     gamma, beta = (_array(graph, layer, name) for name in ("gamma", "beta"))
+    axis = graph.constant(parameter(layer, "axis"), np.array([-1], np.int64))
+    epsilon = graph.constant(parameter(layer, "epsilon"), np.array(layer.epsilon, np.float32))
     X = graph.as_rows(X)
-    return X._replace(name=graph.add("LayerNormalization", X.name, gamma, beta, axis=-1, epsilon=layer.epsilon))
+    centred = graph.add("Sub", X.name, graph.add("ReduceMean", X.name, axis))
+    variance = graph.add("ReduceMean", graph.add("Mul", centred, centred), axis)
+    normal = graph.add("Div", centred, graph.add("Sqrt", graph.add("Add", variance, epsilon)))
+    return X._replace(name=graph.add("Add", graph.add("Mul", normal, gamma), beta))
 
 
 _CONVERTERS: dict[type[Layer], Callable[[Graph, Any, Value], Value]] = {
