@@ -1,5 +1,7 @@
 """What tests of exchanges share: jobs that train with all of them on all ranks, and how their weights are compared."""
 
+import functools
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,13 @@ def weights(
     assert job.status == 0, job.err
     with np.load(out) as file:
         return dict(file)
+
+
+@functools.cache
+def weights_alone(script: Path = SCRIPT) -> Weights:
+    """What they end with in one process. It trains them once for all tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        return weights(Path(folder), script=script)
 
 
 def assert_same(found: Weights, alone: Weights) -> None:

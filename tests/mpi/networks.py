@@ -37,14 +37,14 @@ if __name__ == "__main__":
     comm = world(sys.argv[2])  # type: ignore[arg-type]
     found = {}
     for kind, entry in LAYERS.items():
-        X, y = classified_rows(75, features=int(np.prod(entry.shape)))
+        X, y = classified_rows(51, features=int(np.prod(entry.shape)))
         data = Dataset(X.reshape(-1, *entry.shape), y, classes=4, scale=Scale(255.0))
         for name, exchange in EXCHANGES.items():
             model = Sequential(entry.make(), Flatten(), Dense(6), ReLU(), Dense(4), dtype=np.float64)
             trainer = Trainer(
                 model, SGD(0.1, 0.9), comm, batch_size=24, exchange=exchange(), average=MovingAverage(0.9)
             )
-            epochs = trainer.train(data, data, 3)
+            epochs = trainer.train(data, data, 2)
             figures = [figure for e in epochs for figure in (e.train_loss, e.valid_loss, e.valid_accuracy)]
             arrays = [array.ravel() for name, array in trainer.state().items() if name != "epoch_sums"]
             found[f"{name}; 24; {kind}"] = np.concatenate([*arrays, figures])

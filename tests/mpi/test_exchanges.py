@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exchanging import Weights, assert_same, weights
+from exchanging import Weights, assert_same, weights, weights_alone
 from jobs import openmpi_python
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Weights:
-    return weights(tmp_path_factory.mktemp("alone"))
+@pytest.fixture
+def alone() -> Weights:
+    return weights_alone()
 
 
 @pytest.mark.parametrize(

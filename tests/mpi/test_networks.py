@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from exchanging import NETWORKS, Weights, assert_same, weights
+from exchanging import NETWORKS, Weights, assert_same, weights, weights_alone
 from jobs import openmpi_python
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Weights:
-    return weights(tmp_path_factory.mktemp("alone"), script=NETWORKS)
+@pytest.fixture
+def alone() -> Weights:
+    return weights_alone(NETWORKS)
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4, 7])
