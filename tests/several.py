@@ -1,4 +1,4 @@
-"""Runs several commands of ddp_numpy.train in one job, for tests that would else start a job for each of them."""
+"""Runs several commands of a module in one job, for tests that would else start a job for each of them."""
 
 import json
 import tempfile
@@ -14,8 +14,24 @@ Command = tuple[Path, Sequence[object]]
 """The folder in which a command starts, and its arguments."""
 
 
-def train_several(ranks: int | None, commands: Mapping[str, Command], timeout: float = 180) -> dict[str, Job]:
-    """Run commands one after the other on so many ranks (None: without mpirun); returns how each of them ended.
+def train_several(
+    ranks: int | None, commands: Mapping[str, Command], timeout: float = 180, launch: Sequence[str] = ()
+) -> dict[str, Job]:
+    """Run trainings one after the other on so many ranks (None: without mpirun); returns how each of them ended.
+
+    launch: options of the launcher that starts so many ranks, in place of mpirun.
+    """
+    return run_several("ddp_numpy.train", commands, ranks, timeout, launch)
+
+
+def run_several(
+    module: str,
+    commands: Mapping[str, Command],
+    ranks: int | None = None,
+    timeout: float = 180,
+    launch: Sequence[str] = (),
+) -> dict[str, Job]:
+    """The same for commands of any module.
 
     A command's output is the output of all its ranks, one rank after the other. Fails the test if the job of them all
     does not come to its end, if it writes anything itself, or if the ranks leave a command with different statuses.
@@ -24,7 +40,11 @@ def train_several(ranks: int | None, commands: Mapping[str, Command], timeout: f
         notes = Path(folder)
         listed = [(str(where), [str(word) for word in words]) for where, words in commands.values()]
         (notes / "commands.json").write_text(json.dumps(listed))
-        job = run_job(ranks, _SCRIPT, notes, cwd=notes, timeout=timeout)
+        script = (_SCRIPT, module, notes)
+        if launch:
+            job = run_job(None, "-m", "launch", "run", *launch, *script, cwd=notes, timeout=timeout)
+        else:
+            job = run_job(ranks, *script, cwd=notes, timeout=timeout)
         if (job.status, job.out, job.err) != (0, "", ""):
             reached = max((int(path.name.split("-")[0]) for path in notes.glob("*.err")), default=0)
             texts = [f"{path.name}:\n{path.read_text()}" for path in sorted(notes.glob(f"{reached}-*.*"))]

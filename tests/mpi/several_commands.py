@@ -1,4 +1,4 @@
-"""python several_commands.py FOLDER: run the commands of ddp_numpy.train that FOLDER/commands.json lists, in one job.
+"""python several_commands.py MODULE FOLDER: run the module's commands that FOLDER/commands.json lists, in one job.
 
 Each command starts in a folder of its own, with a cache of its own, and writes to files of its own instead of
 stdout and stderr. Each rank writes down the exit status of each command.
@@ -6,13 +6,11 @@ stdout and stderr. Each rank writes down the exit status of each command.
 
 import json
 import os
+import runpy
 import sys
 from pathlib import Path
 
-from ddp_numpy.cli import run
-from ddp_numpy.train import main
-
-notes = Path(sys.argv[1]).resolve()
+module, notes = sys.argv[1], Path(sys.argv[2]).resolve()
 rank = os.environ.get("PMI_RANK", "0")
 
 
@@ -20,7 +18,7 @@ def run_with_files(number: int, folder: str, arguments: list[str]) -> None:
     """Run one command as Python would, with the files NUMBER-RANK.out and .err for its output."""
     os.chdir(folder)
     os.environ["XDG_CACHE_HOME"] = str(notes / f"{number}-cache")
-    sys.argv = ["ddp_numpy.train", *arguments]
+    sys.argv = [module, *arguments]
     kept = {}
     for stream, ending in ((sys.stdout, "out"), (sys.stderr, "err")):
         stream.flush()
@@ -29,10 +27,11 @@ def run_with_files(number: int, folder: str, arguments: list[str]) -> None:
             os.dup2(file.fileno(), stream.fileno())
     status: object = "no exit"
     try:
-        run(main)
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as ending:
         status = ending.code
     finally:
+        sys.stdout, sys.stderr = kept  # the launcher puts its own in their place
         for stream, descriptor in kept.items():
             stream.flush()
             os.dup2(descriptor, stream.fileno())
