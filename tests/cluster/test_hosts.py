@@ -13,17 +13,22 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from exchanging import NETWORKS, Weights, assert_same, weights
+from exchanging import NETWORKS, assert_same, weights, weights_alone
 from jobs import STAY, Job, gone_within, left_of, run_job, staying
 from namespaces import Cluster
+from several import train_several
 from tables import classified_rows, write_csv
 
 from ddp_numpy import load_model
 
 
+def write_table(folder: Path) -> None:
+    write_csv(folder / "t.csv", *classified_rows(203, features=20))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_csv(tmp_path / "t.csv", *classified_rows(203, features=20))
+    write_table(tmp_path)
     return tmp_path
 
 
@@ -34,30 +39,91 @@ def launch(
                    timeout=timeout, env=env)  # fmt: skip
 
 
+COMPARED = ("--epochs", "2", "--dtype", "float64", "--lr", "0.1", "--exchange", "gradients")
+# Ranks on each of two hosts, options, and what the header then says of the exchange.
+EXCHANGED: list[tuple[int, tuple[str, ...], str]] = [
+    (
+        2,
+        ("--reproducible", "--batch-size", "16"),
+        "(factors, gathered on|slices of gradients, summed between) 2 nodes; reproducible, in micro-shards of 16 rows",
+    ),
+    # Of larger batches, factors are much more bytes than this network's gradient.
+    (
+        2,
+        ("--reproducible",),
+        "slices of gradients, summed between 2 nodes; reproducible, in micro-shards of 16 rows",
+    ),
+    (2, ("--exchange", "factors"), "factors, gathered on 2 nodes"),
+    (2, ("--exchange", "slices"), "slices of gradients, summed between 2 nodes"),
+    (2, ("--exchange", "gradients"), "gradients"),
+    (2, (), "(factors, gathered on|slices of gradients, summed between) 2 nodes"),
+    # With one rank a node, a slice is the whole gradient.
+    (1, (), "(factors, gathered on 2 ranks|gradients)"),
+    (1, ("--optimizer", "lars", "--batch-size", "200"), "gradients"),
+]
+
+Trainings = dict[tuple[int, tuple[str, ...]], tuple[Job, Path]]
+"""By the ranks on each of two hosts and the options: how a training ended, and its folder."""
+
+
+@pytest.fixture(scope="module")
+def trainings(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Trainings:
+    """What two hosts train, in one job for each number of ranks."""
+    found: Trainings = {}
+    for ranks in (1, 2):
+        hosts = ",".join(f"{host}:{ranks}" for host in cluster.hosts[:2])
+        folders: dict[tuple[str, ...], Path] = {}
+        for options in (COMPARED, *(options for of, options, _ in EXCHANGED if of == ranks)):
+            folders[options] = tmp_path_factory.mktemp("run")
+            write_table(folders[options])
+        commands = {
+            " ".join(options): (folder, ("--data", "t.csv", "--epochs", "1", *options, "--out", "run"))
+            for options, folder in folders.items()
+        }
+        launched = ("--hosts", hosts, "--mpi-args", cluster.mpi_args)
+        jobs = train_several(2 * ranks, commands, launch=launched).values()
+        found |= {
+            (ranks, options): (job, folder / "run")
+            for (options, folder), job in zip(folders.items(), jobs, strict=True)
+        }
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """The weights that one process trains."""
+    folder = tmp_path_factory.mktemp("alone")
+    write_table(folder)
+    job = run_job(None, "-m", "ddp_numpy.train", "--data", "t.csv", *COMPARED, "--out", "one", cwd=folder)
+    assert job.status == 0, job.err
+    return load_model(folder / "one" / "model.npz").params
+
+
+def assert_two_hosts_trained(job: Job, out: Path, ranks: int, cluster: Cluster, sums: str, alone: np.ndarray) -> None:
+    """This as one process does, and that they said how they did it."""
+    a, b, _ = cluster.hosts
+    assert job.status == 0, job.err
+    assert f"{ranks} on {a}, {b}; " in job.out
+    assert f"sums by {sums}\n" in job.out
+    assert np.abs(load_model(out / "model.npz").params - alone).max() <= 1e-12 * np.abs(alone).max()
+
+
 @pytest.mark.parametrize(
-    ("how", "slots", "sums"),
-    [
-        ("--hosts", (2, 2), "node-shared memory, Allreduce between 2 nodes"),
-        ("--hostfile", (2, 2), "node-shared memory, Allreduce between 2 nodes"),
-        ("--hosts", (3, 1), "node-shared memory, Allreduce between 2 nodes"),
-        ("--hosts", (1, 1), "Allreduce, as each node has one rank"),
-    ],
+    ("ranks", "sums"),
+    [(2, "node-shared memory, Allreduce between 2 nodes"), (1, "Allreduce, as each node has one rank")],
 )
 def test_two_hosts_train_what_one_rank_does(
-    how: str, slots: tuple[int, int], sums: str, cluster: Cluster, folder: Path
+    ranks: int, sums: str, cluster: Cluster, trainings: Trainings, alone: np.ndarray
 ) -> None:
-    (a, b, _), (slots_a, slots_b) = cluster.hosts, slots
-    (folder / "hostfile").write_text(f"{a} slots={slots_a}  # first\n{b} slots={slots_b}\n")
-    where = (how, f"{a}:{slots_a},{b}:{slots_b}" if how == "--hosts" else "hostfile")
-    options = ("--data", "t.csv", "--epochs", "2", "--dtype", "float64", "--lr", "0.1", "--exchange", "gradients")
-    job = launch(cluster, "run", *where, *options, "--out", "two", cwd=folder)
-    assert job.status == 0, job.err
-    assert f"{sum(slots)} on {a}, {b}; " in job.out
-    assert f"sums by {sums}\n" in job.out
-    alone = run_job(None, "-m", "ddp_numpy.train", *options, "--out", "one", cwd=folder)
-    assert alone.status == 0, alone.err
-    two, one = (load_model(folder / out / "model.npz").params for out in ("two", "one"))
-    assert np.abs(two - one).max() <= 1e-12 * np.abs(one).max()
+    assert_two_hosts_trained(*trainings[ranks, COMPARED], 2 * ranks, cluster, sums, alone)
+
+
+def test_so_do_the_hosts_of_a_hostfile_with_unlike_slots(cluster: Cluster, folder: Path, alone: np.ndarray) -> None:
+    a, b, _ = cluster.hosts
+    (folder / "hostfile").write_text(f"{a} slots=3  # first\n{b} slots=1\n")
+    job = launch(cluster, "run", "--hostfile", "hostfile", "--data", "t.csv", *COMPARED, "--out", "two", cwd=folder)
+    sums = "node-shared memory, Allreduce between 2 nodes"
+    assert_two_hosts_trained(job, folder / "two", 4, cluster, sums, alone)
 
 
 def test_hosts_with_disks_of_their_own_get_copies_of_a_large_table(cluster: Cluster, folder: Path) -> None:
@@ -164,62 +230,29 @@ def test_the_same_bits_on_one_host_and_on_two(cluster: Cluster, folder: Path) ->
     assert job.out.endswith("EQUAL TO THE LAST BIT on 1, 3, 4 ranks\n")
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Weights:
-    return weights(tmp_path_factory.mktemp("alone"))
-
-
 @pytest.mark.parametrize("slots", [(1, 1), (2, 2), (3, 1), (1, 1, 1), (3, 2, 2)])
 def test_exchanges_between_hosts_give_what_one_process_does(
-    slots: tuple[int, ...], cluster: Cluster, alone: Weights, tmp_path: Path
+    slots: tuple[int, ...], cluster: Cluster, tmp_path: Path
 ) -> None:
     hosts = ",".join(f"{host}:{count}" for host, count in zip(cluster.hosts, slots, strict=False))
-    assert_same(weights(tmp_path, "--hosts", hosts, "--mpi-args", cluster.mpi_args), alone)
+    assert_same(weights(tmp_path, "--hosts", hosts, "--mpi-args", cluster.mpi_args), weights_alone())
 
 
-def test_networks_of_all_layers_on_two_hosts_are_those_of_one_process(
-    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
+def test_networks_of_all_layers_on_two_hosts_are_those_of_one_process(cluster: Cluster, tmp_path: Path) -> None:
     hosts = f"{cluster.hosts[0]}:2,{cluster.hosts[1]}"
-    found = weights(two, "--hosts", hosts, "--mpi-args", cluster.mpi_args, script=NETWORKS)
-    assert_same(found, weights(one, script=NETWORKS))
+    found = weights(tmp_path, "--hosts", hosts, "--mpi-args", cluster.mpi_args, script=NETWORKS)
+    assert_same(found, weights_alone(NETWORKS))
 
 
-@pytest.mark.parametrize(
-    ("ranks", "options", "exchange"),
-    [
-        (
-            2,
-            ("--reproducible", "--batch-size", "16"),
-            "(factors, gathered on|slices of gradients, summed between) 2 nodes; "
-            "reproducible, in micro-shards of 16 rows",
-        ),
-        # Of larger batches, factors are much more bytes than this network's gradient.
-        (
-            2,
-            ("--reproducible",),
-            "slices of gradients, summed between 2 nodes; reproducible, in micro-shards of 16 rows",
-        ),
-        (2, ("--exchange", "factors"), "factors, gathered on 2 nodes"),
-        (2, ("--exchange", "slices"), "slices of gradients, summed between 2 nodes"),
-        (2, ("--exchange", "gradients"), "gradients"),
-        (2, (), "(factors, gathered on|slices of gradients, summed between) 2 nodes"),
-        # With one rank a node, a slice is the whole gradient.
-        (1, (), "(factors, gathered on 2 ranks|gradients)"),
-        (1, ("--optimizer", "lars", "--batch-size", "200"), "gradients"),
-    ],
-)
+@pytest.mark.parametrize(("ranks", "options", "exchange"), EXCHANGED)
 def test_the_header_tells_what_is_exchanged(
-    ranks: int, options: tuple[str, ...], exchange: str, cluster: Cluster, folder: Path
+    ranks: int, options: tuple[str, ...], exchange: str, trainings: Trainings
 ) -> None:
-    hosts = ",".join(f"{host}:{ranks}" for host in cluster.hosts[:2])
-    options = ("--data", "t.csv", "--epochs", "1", *options)
-    job = launch(cluster, "run", "--hosts", hosts, *options, "--out", "run", cwd=folder)
+    job, out = trainings[ranks, options]
     assert job.status == 0, job.err
     assert re.search(rf"  exchange  {exchange}\n", job.out), job.out
     # What was tried and found quicker is kept, so that a resumed run ends as it would have ended.
-    recorded = tomllib.loads((folder / "run" / "config.toml").read_text())["exchange"]
+    recorded = tomllib.loads((out / "config.toml").read_text())["exchange"]
     given = dict(itertools.pairwise(options)).get("--exchange")
     assert recorded == (given or ("auto" if "--reproducible" in options else exchange_of(job.out)))
 
