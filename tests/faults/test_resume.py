@@ -1,7 +1,6 @@
 """A run that is stopped and resumed ends where it would have ended."""
 
 import datetime
-import functools
 import json
 import re
 import signal
@@ -9,12 +8,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from jobs import Job, run_job, train
+from several import Command, train_several
 from tables import classified_rows, write_csv
 
 from ddp_numpy import load_model
@@ -29,12 +29,13 @@ def table(tmp_path: Path) -> Path:
     return write_csv(tmp_path / "table.csv", *classified_rows(300))
 
 
-Undisturbed = Callable[..., Path]
-"""From a number of ranks, and the name of an exchange, to the folder of a run."""
+def stop(ranks: int | None, step: int, *options: str | Path, cwd: Path, name: str = "SIGUSR1") -> Job:
+    """A training whose last rank gets a signal in the middle of a step."""
+    return run_job(ranks, HERE / "stop_at.py", str(step), str((ranks or 1) - 1), name, *options, cwd=cwd)
 
 
 def stopped(ranks: int | None, step: int, *options: str | Path, cwd: Path, name: str = "SIGUSR1") -> Job:
-    job = run_job(ranks, HERE / "stop_at.py", str(step), str((ranks or 1) - 1), name, *options, cwd=cwd)
+    job = stop(ranks, step, *options, cwd=cwd, name=name)
     assert job.status == 75, job.err
     return job
 
@@ -48,46 +49,64 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in line.items() if k not in ("images_per_second", "seconds")} for line in lines]
 
 
+Stop = tuple[int | None, int, str]
+"""Of how many ranks, in which step, and with which exchange."""
+STOPS: list[Stop] = [
+    (None, 13, "auto"),
+    (2, 0, "auto"),
+    (2, EPOCH_STEPS - 1, "auto"),
+    (2, 13, "auto"),
+    (3, EPOCH_STEPS, "auto"),
+    (3, 13, "auto"),
+    (3, 13, "factors"),
+    (2, 12, "slices"),
+]
+
+
+@dataclass
+class Runs:
+    """How runs were stopped and resumed, their folders, and those of runs that nothing stopped."""
+
+    stops: dict[Stop, Job]
+    resumes: dict[Stop, Job]
+    parts: dict[Stop, Path]
+    whole: dict[tuple[int | None, str], Path]
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    """Gives the folder of a run that so many ranks train without a stop. They train it once for all tests."""
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Each is stopped in a job of its own. One job for each number of ranks resumes them, and trains the others."""
+    table = write_csv(tmp_path_factory.mktemp("data") / "table.csv", *classified_rows(300))
+    runs = Runs({}, {}, {}, {})
+    for ranks in (None, 2, 3):
+        commands: dict[str, Command] = {}
+        stops = [one for one in STOPS if one[0] == ranks]
+        for one in stops:
+            _, step, exchange = one
+            options = ("--data", table, *OPTIONS, "--exchange", exchange)
+            folder = tmp_path_factory.mktemp("runs")
+            runs.stops[one] = stop(ranks, step, *options, "--out", "parts", cwd=folder)
+            runs.parts[one], runs.whole[ranks, exchange] = folder / "parts", folder / "whole"
+            commands[str(one)] = (folder, ("--resume", "auto", "--out", "parts", "--quiet"))
+            commands[exchange] = (folder, (*options, "--out", "whole"))
+        jobs = train_several(ranks, commands)
+        runs.resumes |= {one: jobs[str(one)] for one in stops}
+    return runs
 
-    @functools.cache
-    def run(ranks: int | None, exchange: str = "auto") -> Path:
-        folder = tmp_path_factory.mktemp("undisturbed")
-        table = write_csv(folder / "table.csv", *classified_rows(300))
-        options = ("--data", table, *OPTIONS, "--exchange", exchange, "--out", "whole")
-        assert train(ranks, *options, cwd=folder).status == 0
-        return folder / "whole"
 
-    return run
-
-
-@pytest.mark.parametrize(
-    ("ranks", "step", "exchange"),
-    [
-        (None, 13, "auto"),
-        (2, 0, "auto"),
-        (2, EPOCH_STEPS - 1, "auto"),
-        (2, 13, "auto"),
-        (3, EPOCH_STEPS, "auto"),
-        (3, 13, "auto"),
-        (3, 13, "factors"),
-        (2, 12, "slices"),
-    ],
-)
-def test_bit_for_bit_at_the_same_number_of_ranks(
-    ranks: int | None, step: int, exchange: str, table: Path, undisturbed: Undisturbed, tmp_path: Path
-) -> None:
-    options = ("--data", table, *OPTIONS, "--exchange", exchange)
-    job = stopped(ranks, step, *options, "--out", "parts", cwd=tmp_path)
+@pytest.mark.parametrize(("ranks", "step", "exchange"), STOPS)
+def test_bit_for_bit_at_the_same_number_of_ranks(ranks: int | None, step: int, exchange: str, runs: Runs) -> None:
+    one = (ranks, step, exchange)
+    assert runs.stops[one].status == 75, runs.stops[one].err
     epoch, in_epoch = divmod(step, EPOCH_STEPS)
-    assert f"stopped after epoch {epoch + 1}, step {in_epoch + 1}. Go on with --resume auto --out parts" in job.err
-    assert train(ranks, "--resume", "auto", "--out", "parts", "--quiet", cwd=tmp_path).status == 0
-    np.testing.assert_array_equal(params(tmp_path / "parts"), params(undisturbed(ranks, exchange)))
-    assert metrics(tmp_path / "parts") == metrics(undisturbed(ranks, exchange))
-    assert not list((tmp_path / "parts").rglob(".*"))
-    assert not list((tmp_path / "parts").glob("abandoned-*")), "it went on, and not back"
+    said = f"stopped after epoch {epoch + 1}, step {in_epoch + 1}. Go on with --resume auto --out parts"
+    assert said in runs.stops[one].err
+    assert runs.resumes[one].status == 0, runs.resumes[one].err
+    parts, whole = runs.parts[one], runs.whole[ranks, exchange]
+    np.testing.assert_array_equal(params(parts), params(whole))
+    assert metrics(parts) == metrics(whole)
+    assert not list(parts.rglob(".*"))
+    assert not list(parts.glob("abandoned-*")), "it went on, and not back"
 
 
 def test_all_that_has_state_is_resumed_on_other_numbers_of_ranks(table: Path, tmp_path: Path) -> None:
@@ -163,11 +182,11 @@ def test_steps_between_checkpoints_are_made_again(table: Path, tmp_path: Path) -
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
 
 
-def test_epochs_may_grow_and_a_finished_run_is_finished(table: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
+def test_epochs_may_grow_and_a_finished_run_is_finished(table: Path, runs: Runs, tmp_path: Path) -> None:
     options = ("--data", table, *OPTIONS)
     assert train(None, *options, "--epochs", "2", "--out", "parts", cwd=tmp_path).status == 0
     assert train(None, "--resume", "parts", "--epochs", "3", "--quiet", cwd=tmp_path).status == 0
-    np.testing.assert_array_equal(params(tmp_path / "parts"), params(undisturbed(None)))
+    np.testing.assert_array_equal(params(tmp_path / "parts"), params(runs.whole[None, "auto"]))
     assert train(None, "--resume", "parts", "--quiet", cwd=tmp_path).status == 0
     assert len(metrics(tmp_path / "parts")) == 3
 
@@ -185,7 +204,7 @@ def test_what_would_change_the_result_is_refused_and_named(table: Path, tmp_path
     stopped(None, 13, "--data", table, *OPTIONS, "--out", "run", cwd=tmp_path)
     other = write_csv(tmp_path / "other.csv", *classified_rows(301))
     kept = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    for change, words in {
+    changes = {
         ("--seed", "2"): "--seed was 1, now 2",
         ("--batch-size", "25"): "--batch-size was 24, now 25",
         ("--hidden", "12"): "model was",
@@ -194,8 +213,9 @@ def test_what_would_change_the_result_is_refused_and_named(table: Path, tmp_path
         ("--dtype", "float64"): "--dtype was float32, now float64",
         ("--data", str(other)): "SHA-256 of the training rows was",
         ("--epochs", "1"): "is in epoch 2 already; raise --epochs from 1",
-    }.items():
-        job = train(2, "--resume", "run", *change, cwd=tmp_path)
+    }
+    jobs = train_several(2, {words: (tmp_path, ("--resume", "run", *change)) for change, words in changes.items()})
+    for words, job in jobs.items():
         assert job.status == 2
         (line,) = job.error_lines
         assert words in line
@@ -228,31 +248,43 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(table: Path, 
         assert words in job.error_lines[0]
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (("--resume", "auto"), "give the --out of the run"),
-        (("--resume", "nowhere"), "nowhere: No such file"),
-        (("--resume", "."), "has no checkpoints to go on from"),
-        (("--resume", ""), "--resume: an empty path"),
-        (("--resume", "auto", "--out", "."), ".: not empty, and without the run.json of a run"),
-        (("--resume", "x" * 300), "File name too long"),
-        (("--out", ""), "'' is not a path"),
-        (("--out", "x" * 300), "can't write there: File name too long"),
-        (("--out", "table.csv/x"), "can't write there: Not a directory"),
-        (("--resume", "table.csv"), "table.csv: damaged, or not a checkpoint"),
-        (("--checkpoint-every", "0", "steps"), "checkpoint-every"),
-        (("--checkpoint-every", "2", "hours"), "checkpoint-every"),
-        (("--keep", "0"), "keep"),
-        (("--keep", "some"), "keep"),
-        (("--momentum", "1"), "momentum"),
-    ],
-)
-def test_mistakes(options: tuple[str, ...], words: str, table: Path, tmp_path: Path) -> None:
-    job = train(None, *options, cwd=tmp_path)
+MISTAKES: list[tuple[tuple[str, ...], str]] = [
+    (("--resume", "auto"), "give the --out of the run"),
+    (("--resume", "nowhere"), "nowhere: No such file"),
+    (("--resume", "."), "has no checkpoints to go on from"),
+    (("--resume", ""), "--resume: an empty path"),
+    (("--resume", "auto", "--out", "."), ".: not empty, and without the run.json of a run"),
+    (("--resume", "x" * 300), "File name too long"),
+    (("--out", ""), "'' is not a path"),
+    (("--out", "x" * 300), "can't write there: File name too long"),
+    (("--out", "table.csv/x"), "can't write there: Not a directory"),
+    (("--resume", "table.csv"), "table.csv: damaged, or not a checkpoint"),
+    (("--checkpoint-every", "0", "steps"), "checkpoint-every"),
+    (("--checkpoint-every", "2", "hours"), "checkpoint-every"),
+    (("--keep", "0"), "keep"),
+    (("--keep", "some"), "keep"),
+    (("--momentum", "1"), "momentum"),
+]
+
+
+@pytest.fixture(scope="module")
+def mistaken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Job, Path]]:
+    """How the mistakes ended, and their folders. One process makes them all."""
+    commands = {}
+    for options, _ in MISTAKES:
+        folder = tmp_path_factory.mktemp("mistake")
+        write_csv(folder / "table.csv", *classified_rows(300))
+        commands[" ".join(options)] = (folder, options)
+    jobs = train_several(None, commands)
+    return {name: (jobs[name], folder) for name, (folder, _) in commands.items()}
+
+
+@pytest.mark.parametrize(("options", "words"), MISTAKES)
+def test_mistakes(options: tuple[str, ...], words: str, mistaken: dict[str, tuple[Job, Path]]) -> None:
+    job, folder = mistaken[" ".join(options)]
     assert (job.status, len(job.error_lines)) == (2, 1)
     assert words in job.error_lines[0]
-    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+    assert [path.name for path in folder.iterdir()] == ["table.csv"]
 
 
 def test_two_jobs_in_one_folder(table: Path, tmp_path: Path) -> None:
@@ -344,7 +376,9 @@ def test_numbers_gone_bad_stop_every_rank_before_the_update(
 ) -> None:
     bad = ("--data", table, "--lr", "1e6", "--batch-size", "24", "--checkpoint-every", "1", "steps")
     bad += ("--exchange", exchange, "--out", "run")
-    job = train(ranks, *bad, cwd=tmp_path)
+    clipped = (*bad[:-1], "clipped", "--lr", "0.1", "--clip-norm", "0.5", "--epochs", "3")
+    jobs = train_several(ranks, {"bad": (tmp_path, bad), "clipped": (tmp_path, clipped)})
+    job = jobs["bad"]
     assert (job.status, len(job.error_lines)) == (1, 1)
     found = re.search(r"not a finite number in epoch (\d+), step (\d+), at learning rate 1e\+06", job.error_lines[0])
     assert found is not None
@@ -353,4 +387,4 @@ def test_numbers_gone_bad_stop_every_rank_before_the_update(
     assert newest.name == f"step-{step - 1:010d}.npz", "what the steps before came to"
     with np.load(newest) as arrays:
         assert np.isfinite(arrays["params"]).all()
-    assert train(ranks, *bad[:-1], "clipped", "--lr", "0.1", "--clip-norm", "0.5", cwd=tmp_path).status == 0
+    assert jobs["clipped"].status == 0, jobs["clipped"].err
