@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jobs import JOB_SECONDS, MARK, Job, gone_within, kill, left_of, run_job
+from several import Command, run_several
 from tables import classified_rows, write_csv
 
 from ddp_numpy.scaling.parts import parts_of
@@ -29,6 +31,23 @@ def sweep(*arguments: str | Path, cwd: Path) -> Job:
 def folder(tmp_path: Path) -> Path:
     write_csv(tmp_path / "t.csv", *classified_rows(200))
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Path]:
+    """How a sweep of one and two ranks ended, and the folder it started in. Tests that add to it take a copy."""
+    folder = tmp_path_factory.mktemp("measured")
+    write_csv(folder / "t.csv", *classified_rows(200))
+    return sweep("--ranks", "1,2", "--mode", "both", *SMALLEST, cwd=folder), folder
+
+
+@pytest.fixture
+def again(measured: tuple[Job, Path], tmp_path: Path) -> tuple[str, ...]:
+    """The options of a sweep that goes on with a copy of the one that is measured."""
+    job, folder = measured
+    assert job.status == 0, job.err
+    shutil.copytree(folder / "sweep", tmp_path / "sweep")
+    return (*SMALLEST, "--data", str(folder / "t.csv"))
 
 
 def samples(folder: Path) -> list[dict[str, object]]:
@@ -112,8 +131,8 @@ def test_a_rank_that_is_slowed_is_named(part: str, exchange: str, folder: Path) 
         assert found["waiting"][0] > 0.003 + found["waiting"][1]
 
 
-def test_the_factors_multiply_to_the_efficiency(folder: Path) -> None:
-    job = sweep("--ranks", "1,2", "--mode", "both", *SMALLEST, cwd=folder)
+def test_the_factors_multiply_to_the_efficiency(measured: tuple[Job, Path]) -> None:
+    job, folder = measured
     assert job.status == 0, job.err
     points = {(sample["ranks"], sample["batch_size"], sample["kind"]) for sample in samples(folder)}
     assert points == {
@@ -127,13 +146,13 @@ def test_the_factors_multiply_to_the_efficiency(folder: Path) -> None:
         assert math.prod(shares.values()) == pytest.approx(efficiency, rel=0.01)
 
 
-def test_a_prediction_is_kept_and_compared(folder: Path) -> None:
-    job = sweep("--ranks", "1,2", "--predict", "3,4", "--ranks-per-host", "4", *SMALLEST, cwd=folder)
+def test_a_prediction_is_kept_and_compared(again: tuple[str, ...], tmp_path: Path) -> None:
+    job = sweep("--ranks", "1,2", "--predict", "3,4", "--ranks-per-host", "4", *again, cwd=tmp_path)
     assert job.status == 0, job.err
     assert "predicted, from fewer ranks" in job.out
-    (path,) = (folder / "sweep").glob("predictions-*.json")
+    (path,) = (tmp_path / "sweep").glob("predictions-*.json")
     assert f"predictions: {path.name}" in job.out
-    job = sweep("--ranks", "4", *SMALLEST, cwd=folder)
+    job = sweep("--ranks", "4", *again, cwd=tmp_path)
     assert job.status == 0, job.err
     table = job.out.split("predicted and then measured, ms a step\n")[1]
     assert table.splitlines()[1].split()[:2] == ["strong", "4"]
@@ -175,7 +194,7 @@ def test_efficiency_that_fell_is_status_1(folder: Path) -> None:
         assert job.out.endswith(f"{verdict}\n")
 
 
-def test_more_ranks_are_simulated(folder: Path) -> None:
+def test_more_ranks_are_simulated(again: tuple[str, ...], tmp_path: Path) -> None:
     more = (
         "--simulate",
         "100,1000",
@@ -188,11 +207,11 @@ def test_more_ranks_are_simulated(folder: Path) -> None:
         "--stragglers",
         "0.01:2",
     )
-    job = sweep("--ranks", "1,2", *more, *SMALLEST, cwd=folder)
+    job = sweep("--ranks", "1,2", *more, *again, cwd=tmp_path)
     assert job.status == 2
     assert "1000 ranks, 2 on a host, need several hosts, and none were measured" in job.err
     given = ("--latency", "2", "--network", "100gbit", "--link-latency", "0.1", "--host-fails", "9000")
-    job = sweep("--ranks", "1,2", *more, *given, *SMALLEST, cwd=folder)
+    job = sweep("--ranks", "1,2", *more, *given, *again, cwd=tmp_path)
     assert job.status == 0, job.err
     said = job.out.split("simulated, 5 steps each, on a fat tree of switches with 32 ports, 16 of them for hosts\n")[1]
     assert [line.split()[:3] for line in said.splitlines()[1:3]] == [["100", "50", "1600"], ["1000", "500", "16000"]]
@@ -206,7 +225,8 @@ def test_a_sweep_is_started_once(folder: Path) -> None:
 
 
 def test_a_sweep_that_is_broken_off_goes_on(folder: Path) -> None:
-    command = [sys.executable, "-m", "ddp_numpy.scaling", "--ranks", "1,2", *SMALLEST, "--no-explain", "--seconds", "1"]
+    options = ("--ranks", "1,2", *SMALLEST, "--no-explain", "--seconds")
+    command = [sys.executable, "-m", "ddp_numpy.scaling", *options, "0.5"]
     with subprocess.Popen(command, cwd=folder, env={**os.environ, MARK: str(folder)}) as process:
         try:
             deadline = time.monotonic() + JOB_SECONDS
@@ -221,40 +241,52 @@ def test_a_sweep_that_is_broken_off_goes_on(folder: Path) -> None:
             kill(left_of(str(folder)))
     first = samples(folder)
     assert 1 <= len(first) < 3
-    job = sweep("--ranks", "1,2", *SMALLEST, "--no-explain", "--seconds", "1", cwd=folder)
+    job = sweep(*options, "0.5", cwd=folder)
     assert job.status == 0, job.err
     assert len(samples(folder)) == 3
     assert samples(folder)[: len(first)] == first, "nothing is measured again"
-    job = sweep("--ranks", "1,2", *SMALLEST, "--no-explain", "--seconds", "2", cwd=folder)
+    job = sweep(*options, "2", cwd=folder)
     assert (job.status, job.error_lines) == (2, [
         "error: sweep/sweep.json: the sweep there was begun with another value of seconds; take a new folder for --out"
     ])  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (
-            ("--ranks", "1,32"),
-            "--ranks: 32 ranks can't share a batch of 16 rows; raise --batch-size, or take --mode weak",
-        ),
-        (("--ranks", "1,4", "--hosts", "localhost:2"), "4 ranks, but the hosts have 2 slots: raise slots or lower -n"),
-        (("--ranks", "1,x"), "'1,x' is not numbers of ranks, like 1,2,4"),
-        (("--ranks", "0"), "'0' is not numbers of ranks"),
-        (("--ranks", "1", "--predict", "2", "--no-explain"), "--predict and --simulate need what --explain measures"),
-        (("--ranks", "1", "--network", "1gbit"), "--network: needs --links, the rate of the links between the hosts"),
-        (("--ranks", "1", "--topology", "torus"), "'torus' is not switch, fat-tree:PORTS"),
-        (("--ranks", "1", "--from", "nowhere"), "nowhere: is no folder of a sweep"),
-        (("--ranks", "1", "--links", "fast"), "'fast' is not a rate of a link, like 100mbit or 10gbit"),
-        (("--ranks", "1", "--predict", "32"), "--predict or --simulate: 32 ranks can't share a batch of 16 rows"),
-        (("--ranks", "1", "--resume", "auto"), "--resume: a sweep only measures, and saves no model"),
-        (("--ranks", "1", "--batch-size", "500"), "--batch-size 500: there are only 160 rows to train on"),
-        (("--ranks", "1", "--data", "no.csv"), "no.csv"),
-        (("--ranks", "1", "--optimizer", "adam", "--nesterov"), "--nesterov: needs --optimizer sgd"),
-    ],
-)
-def test_sweeps_that_can_t_be(arguments: tuple[str, ...], words: str, folder: Path) -> None:
-    job = sweep(*SMALLEST, *arguments, cwd=folder)
+MISTAKES: list[tuple[tuple[str, ...], str]] = [
+    (
+        ("--ranks", "1,32"),
+        "--ranks: 32 ranks can't share a batch of 16 rows; raise --batch-size, or take --mode weak",
+    ),
+    (("--ranks", "1,4", "--hosts", "localhost:2"), "4 ranks, but the hosts have 2 slots: raise slots or lower -n"),
+    (("--ranks", "1,x"), "'1,x' is not numbers of ranks, like 1,2,4"),
+    (("--ranks", "0"), "'0' is not numbers of ranks"),
+    (("--ranks", "1", "--predict", "2", "--no-explain"), "--predict and --simulate need what --explain measures"),
+    (("--ranks", "1", "--network", "1gbit"), "--network: needs --links, the rate of the links between the hosts"),
+    (("--ranks", "1", "--topology", "torus"), "'torus' is not switch, fat-tree:PORTS"),
+    (("--ranks", "1", "--from", "nowhere"), "nowhere: is no folder of a sweep"),
+    (("--ranks", "1", "--links", "fast"), "'fast' is not a rate of a link, like 100mbit or 10gbit"),
+    (("--ranks", "1", "--predict", "32"), "--predict or --simulate: 32 ranks can't share a batch of 16 rows"),
+    (("--ranks", "1", "--resume", "auto"), "--resume: a sweep only measures, and saves no model"),
+    (("--ranks", "1", "--batch-size", "500"), "--batch-size 500: there are only 160 rows to train on"),
+    (("--ranks", "1", "--data", "no.csv"), "no.csv"),
+    (("--ranks", "1", "--optimizer", "adam", "--nesterov"), "--nesterov: needs --optimizer sgd"),
+]
+
+
+@pytest.fixture(scope="module")
+def mistaken(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Job]:
+    """How the mistakes ended. One process makes them all, each in a folder of its own."""
+    commands: dict[str, Command] = {}
+    for arguments, words in MISTAKES:
+        folder = tmp_path_factory.mktemp("mistake")
+        write_csv(folder / "t.csv", *classified_rows(200))
+        commands[words] = (folder, (*SMALLEST, *arguments))
+    jobs = run_several("ddp_numpy.scaling", commands)
+    return {arguments: jobs[words] for arguments, words in MISTAKES}
+
+
+@pytest.mark.parametrize(("arguments", "words"), MISTAKES)
+def test_sweeps_that_can_t_be(arguments: tuple[str, ...], words: str, mistaken: dict[tuple[str, ...], Job]) -> None:
+    job = mistaken[arguments]
     assert job.status == 2
     assert len(job.error_lines) == 1
     assert words in job.error_lines[0]
