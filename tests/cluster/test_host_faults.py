@@ -19,7 +19,7 @@ class Training:
         self._cluster, self._mark = cluster, str(folder)
         hosts = ",".join(f"{host}:2" for host in cluster.hosts[:2])
         command = [sys.executable, "-m", "launch", "run", "--mpi-args", cluster.mpi_args, "--hosts", hosts]
-        command += ["--env", f"{MARK}={self._mark}", *options, "--quiet", "--out", "run", "--stall-timeout", "3"]
+        command += ["--env", f"{MARK}={self._mark}", *options, "--quiet", "--out", "run", "--stall-timeout", "2"]
         self.job = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + JOB_SECONDS
         while not list((folder / "run" / "checkpoints").glob("step-*.npz")):
@@ -70,7 +70,7 @@ def test_a_host_cut_off_ends_the_job_on_all_hosts(cut: int, cluster: Cluster, tm
     assert training.job.returncode == 1
     # What a host says that is cut off, mpirun never hears.
     words = f"rank 0 on {a} gave" if cut == 0 else f"ranks 2 on {b}, 3 on {b} gave"
-    assert f"error: {words} no sign of life for 3 s" in said
+    assert f"error: {words} no sign of life for 2 s" in said
     assert "was killed" not in said
 
 

@@ -9,7 +9,7 @@ from jobs import Job, openmpi_python, run_job
 
 HERE = Path(__file__).parent
 HOST = socket.gethostname()
-OPTIONS = ("--epochs", "100000", "--quiet", "--out", "run", "--stall-timeout", "3")
+OPTIONS = ("--epochs", "100000", "--quiet", "--out", "run", "--stall-timeout", "2")
 SECONDS = 15  # from what happens to the end: the timeout, 1.3 more, and a loaded machine
 
 
@@ -33,7 +33,7 @@ def test_a_killed_rank(rank: int, exchange: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("rank", "exchange"), [(0, "auto"), (2, "auto"), (2, "factors")])
 def test_a_stopped_rank(rank: int, exchange: str, tmp_path: Path) -> None:
     job = run_until("SIGSTOP", rank, tmp_path, exchange=exchange)
-    assert job.error_lines[0].startswith(f"error: rank {rank} on {HOST} gave no sign of life for 3 s")
+    assert job.error_lines[0].startswith(f"error: rank {rank} on {HOST} gave no sign of life for 2 s")
     assert "rank 1 on " in job.err, "who still answers says where it stands"
     assert "in train_step" in job.err
 
@@ -43,7 +43,7 @@ def test_a_hanging_rank(exchange: str, tmp_path: Path) -> None:
     rank = 2
     job = run_until("HANG", rank, tmp_path, exchange=exchange)
     assert job.error_lines[0] == (
-        f"error: rank {rank} on {HOST} kept the others waiting for 3 s in training; if that may take so long, raise "
+        f"error: rank {rank} on {HOST} kept the others waiting for 2 s in training; if that may take so long, raise "
         "the stall timeout"
     )
     for stack in (0, 1, 2):
