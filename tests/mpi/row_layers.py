@@ -1,7 +1,7 @@
-"""python row_layers.py OUT EXCHANGE: train a model whose layers ask for more than their rows' values, on all ranks.
+"""python row_layers.py FOLDER: train a model whose layers ask for more than their rows' values, on all ranks.
 
 One draws numbers by a row's place in its global batch, as dropout does. One takes a mean over all rows of the global
-batch and keeps a running mean, as batch normalization does. Rank 0 writes what became of the model to OUT.
+batch and keeps a running mean, as batch normalization does. Rank 0 writes what became of the model with each exchange.
 """
 
 import sys
@@ -73,21 +73,24 @@ class Centred(Layer):
         return counted
 
 
+EXCHANGES = {
+    "gradients": FloatExchange,
+    "gradients, reproducible": lambda: GridExchange(micro_rows=4),
+    "factors": lambda: FactorExchange(reproducible=False),
+    "factors, reproducible": lambda: FactorExchange(micro_rows=4),
+}
+
+
 if __name__ == "__main__":
     comm = world()
     X, y = classified_rows(206)  # in batches of 40, with a last one of 6 rows: one and a half micro-shards
     data = Dataset(X, y, classes=4, scale=Scale(255.0))
-    model = Sequential(Dense(8), Noise(), Centred(), ReLU(), Dense(4), dtype=np.float64)
-    exchange = {
-        "gradients": FloatExchange(),
-        "gradients, reproducible": GridExchange(micro_rows=4),
-        "factors": FactorExchange(reproducible=False),
-        "factors, reproducible": FactorExchange(micro_rows=4),
-    }[sys.argv[2]]
-    checks = ReplicaCheck(every=2)
-    trainer = Trainer(model, SGD(0.1, 0.9), comm, batch_size=40, exchange=exchange, replica_check=checks)
-    losses = [(epoch.train_loss, epoch.valid_loss) for epoch in trainer.fit(data, data, 2)]
-    assert model.buffers.any()
-    if comm.rank == 0:
-        with open(Path(sys.argv[1]), "wb") as file:
-            write_snapshot(file, Snapshot(0, 0, trainer.state() | {"losses": np.array(losses)}))
+    for name, exchange in EXCHANGES.items():
+        model = Sequential(Dense(8), Noise(), Centred(), ReLU(), Dense(4), dtype=np.float64)
+        checks = ReplicaCheck(every=2)
+        trainer = Trainer(model, SGD(0.1, 0.9), comm, batch_size=40, exchange=exchange(), replica_check=checks)
+        losses = [(epoch.train_loss, epoch.valid_loss) for epoch in trainer.fit(data, data, 2)]
+        assert model.buffers.any()
+        if comm.rank == 0:
+            with open(Path(sys.argv[1], f"{name}.npz"), "wb") as file:
+                write_snapshot(file, Snapshot(0, 0, trainer.state() | {"losses": np.array(losses)}))

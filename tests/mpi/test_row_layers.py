@@ -11,14 +11,19 @@ from ddp_numpy.runs.snapshot import read_snapshot
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("exchange", ["gradients", "factors", "gradients, reproducible", "factors, reproducible"])
-def test_any_number_of_ranks_gives_the_same(exchange: str, tmp_path: Path) -> None:
-    found = {}
-    for ranks in (None, 2, 3, 5):
-        out, env = tmp_path / f"{ranks}.npz", {"PYTHONPATH": str(HERE.parent)}
-        job = run_job(ranks, HERE / "row_layers.py", out, exchange, cwd=tmp_path, env=env)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[int | None, Path]:
+    """The folders to which jobs of several numbers of ranks wrote what they trained with each exchange."""
+    folders: dict[int | None, Path] = {ranks: tmp_path_factory.mktemp("trained") for ranks in (None, 2, 3, 5)}
+    for ranks, folder in folders.items():
+        job = run_job(ranks, HERE / "row_layers.py", folder, cwd=folder, env={"PYTHONPATH": str(HERE.parent)})
         assert job.status == 0, job.err
-        found[ranks] = read_snapshot(out).arrays
+    return folders
+
+
+@pytest.mark.parametrize("exchange", ["gradients", "factors", "gradients, reproducible", "factors, reproducible"])
+def test_any_number_of_ranks_gives_the_same(exchange: str, trained: dict[int | None, Path]) -> None:
+    found = {ranks: read_snapshot(folder / f"{exchange}.npz").arrays for ranks, folder in trained.items()}
     assert found[None].keys() == {"params", "buffers", "epoch_sums", "optimizer.velocity", "losses"}
     for ranks, arrays in found.items():
         for name, expected in found[None].items():
