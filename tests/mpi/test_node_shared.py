@@ -40,13 +40,6 @@ sys.stdout.write(f"{comm.sums}\\n")
 """
 
 
-@pytest.mark.parametrize("ranks", [2, 3, 5])
-def test_sums_are_right_and_the_same_on_all_ranks(ranks: int, tmp_path: Path) -> None:
-    job = run_job(ranks, "-c", SUM, cwd=tmp_path)
-    assert job.status == 0, job.err
-    assert job.out == "node-shared memory\n" * ranks
-
-
 # A part of a vector is summed, and the rest of it is left alone; its parts one after another are the whole.
 PARTS = """
 import numpy as np
@@ -62,11 +55,24 @@ for part in (slice(0, 1), slice(1, 500), slice(500, 501), slice(501, 501), slice
     np.testing.assert_array_equal(vector.array, expected)
 """
 
+# All ranks get arrays of rank 0's.
+SHARE = """
+import numpy as np
+from ddp_numpy import world
+comm = world()
+for x in (np.arange(12.0).reshape(3, 4), np.arange(5, dtype=np.uint8), np.zeros((0, 3), np.float32)):
+    y = comm.share(x if comm.rank == 0 else None)
+    assert y.dtype == x.dtype
+    np.testing.assert_array_equal(y, x)
+"""
 
-@pytest.mark.parametrize("ranks", [None, 2, 3])
-def test_a_part_is_summed_alone(ranks: int | None, tmp_path: Path) -> None:
-    job = run_job(ranks, "-c", PARTS, cwd=tmp_path)
+
+@pytest.mark.parametrize("ranks", [None, 1, 2, 3, 4, 5])
+def test_sums_and_shared_arrays_are_right_on_all_ranks(ranks: int | None, tmp_path: Path) -> None:
+    job = run_job(ranks, "-c", SUM + PARTS + SHARE, cwd=tmp_path)
     assert job.status == 0, job.err
+    sums = "" if ranks in (None, 1) else "node-shared memory"
+    assert job.out == f"{sums}\n" * (ranks or 1)
 
 
 # Every rank makes vectors one after another, and says how much memory it shares with others.
@@ -96,10 +102,11 @@ def test_memory_that_is_freed_is_used_again(tmp_path: Path) -> None:
 def test_the_same_ranks_give_the_same_bits_again(tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", *classified_rows(100))
     digests = set()
-    for number in range(3):
-        job = train(3, "--data", "t.csv", "--epochs", "2", "--out", str(number), cwd=tmp_path)
-        assert "sums by node-shared memory" in job.out
-        digests.add(load_model(tmp_path / str(number) / "model.npz").digest())
+    for outs in (("0", "1"), ("2", "3")):  # in the same job, and in another one
+        commands = {out: (tmp_path, ("--data", "t.csv", "--epochs", "2", "--out", out)) for out in outs}
+        for out, job in train_several(3, commands).items():
+            assert "sums by node-shared memory" in job.out
+            digests.add(load_model(tmp_path / out / "model.npz").digest())
     assert len(digests) == 1
 
 
@@ -141,35 +148,19 @@ def test_where_no_memory_can_be_shared(way: str, tmp_path: Path) -> None:
         assert job.err.startswith("error: --comm node-shared: memory can't be shared (")
 
 
-SHARE = """
-import numpy as np
-from ddp_numpy import world
-comm = world()
-for x in (np.arange(12.0).reshape(3, 4), np.arange(5, dtype=np.uint8), np.zeros((0, 3), np.float32)):
-    y = comm.share(x if comm.rank == 0 else None)
-    assert y.dtype == x.dtype
-    np.testing.assert_array_equal(y, x)
-"""
-
-
-def test_shared_arrays_are_the_roots(tmp_path: Path) -> None:
-    for ranks in (None, 1, 2, 4):
-        job = run_job(ranks, "-c", SHARE, cwd=tmp_path)
-        assert job.status == 0, job.err
-
-
 MEMORY = """
 import sys
 import psutil
 from ddp_numpy import world, load_data
 comm = world(sys.argv[1])
-train, valid = load_data(sys.argv[2], comm)
-(train.features.sum(), valid.features.sum())  # a page counts once it is touched
-comm.agree(None)
-pss = comm.gather(psutil.Process().memory_full_info().pss)
-comm.agree(None)
-if comm.rank == 0:
-    print(sum(pss))
+for name in sys.argv[2:]:
+    train, valid = load_data(name, comm)
+    (train.features.sum(), valid.features.sum())  # a page counts once it is touched
+    comm.agree(None)
+    pss = comm.gather(psutil.Process().memory_full_info().pss)
+    comm.agree(None)
+    if comm.rank == 0:
+        print(sum(pss))
 """
 
 
@@ -181,12 +172,10 @@ def test_the_data_is_there_once(tmp_path: Path) -> None:
 
     def copies(sums: str) -> float:
         """How many times the large data is in the memory of three ranks."""
-        used = []
-        for name in ("large.npz", "small.npz"):
-            job = run_job(3, "-c", MEMORY, sums, name, cwd=tmp_path)
-            assert job.status == 0, job.err
-            used.append(int(job.out))
-        return (used[0] - used[1]) / X.nbytes
+        job = run_job(3, "-c", MEMORY, sums, "small.npz", "large.npz", cwd=tmp_path)
+        assert job.status == 0, job.err
+        small, large = map(int, job.out.split())
+        return (large - small) / X.nbytes
 
     assert copies("auto") < 1.25
     assert copies("allreduce") > 2.5  # the measure sees copies where they are
