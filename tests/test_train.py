@@ -94,8 +94,8 @@ def test_rank_0_alone_prints(table: Path, tmp_path: Path) -> None:
 
 
 def test_a_terminal_gets_a_progress_bar_and_a_pipe_gets_none(tmp_path: Path) -> None:
-    write_csv(tmp_path / "t.csv", *classified_rows(4000))
-    command = [sys.executable, "-m", "ddp_numpy.train", "--data", "t.csv", "--epochs", "4", "--hidden", "512,512"]
+    write_csv(tmp_path / "t.csv", *classified_rows(400))
+    command = [sys.executable, "-m", "ddp_numpy.train", "--data", "t.csv", "--epochs", "4"]
     shown = on_terminal(command, tmp_path)
     assert "━" in shown
     assert re.search(r"\d+%", shown)

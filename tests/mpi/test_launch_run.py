@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from jobs import RANK_1_FAILS, STAY, Job, gone_within, left_of, run_job, staying
+from several import Command, run_several
 from tables import classified_rows, write_csv
 from terminals import on_terminal
 
@@ -252,8 +253,7 @@ def test_each_rank_has_a_log(folder: Path) -> None:
 
 
 def test_the_progress_bar_gets_through_mpirun_to_a_terminal(folder: Path) -> None:
-    write_csv(folder / "large.csv", *classified_rows(4000))
-    options = ["run", "-n", "2", "--data", "large.csv", "--epochs", "4", "--hidden", "512,512"]
+    options = ["run", "-n", "2", "--data", "t.csv", "--epochs", "4"]
     shown = on_terminal([sys.executable, "-m", "launch", *options], folder)
     assert "━" in shown
     assert "\x1b[1m" in shown  # the bold heading
@@ -318,39 +318,53 @@ def test_a_job_that_runs_too_long_is_ended(folder: Path) -> None:
     assert "error: the job ran longer than 5 s and was ended; see --timeout\n" in job.err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("-n", "0"), "'-n' / '--np': 0 is not in the range"),
-        (("--hosts", "a;b"), "--hosts: 'a;b' is not a host and its slots"),
-        (("--hosts", "a", "--hostfile", "b"), "give one of them"),
-        (("--hostfile", "gone"), "gone: can't read the hostfile"),
-        (("-n", "3", "--hosts", "a:2"), "3 ranks, but the hosts have 2 slots"),
-        (("-m", "gone.module"), "no module named 'gone'"),
-        (("--threads", "many"), "--threads: 'many' is not a whole number above 0 or auto"),
-        (("--env", "X"), "--env: 'X' is not NAME=VALUE"),
-        (("--mpi-args", "'open"), "--mpi-args: No closing quotation"),
-        (("--mpi", "intelmpi"), "no mpirun of intelmpi: found "),
-        (("--timeout", "-1"), "'--timeout'"),
-        (("--log-dir", "t.csv/x", "--data", "t.csv"), "--log-dir t.csv/x: Not a directory"),
-        (("--log-dir", ""), "'--log-dir': it is empty"),
-        (("--log-dir", 300 * "a"), ": File name too long"),
-        (("--hostfile", ""), "'--hostfile': it is empty"),
-        (("--hostfile", os.fsdecode(b"\xff\n\x1b")), r"\udcff\n\x1b: can't read the hostfile"),
-        (("--hosts", "a\nerror: b\x1b[31m"), r"--hosts: 'a\nerror: b\x1b[31m' is not a host"),
-        (("-m", "a\nerror: b"), r"-m a\nerror: b: no module named"),
-        (("-m", 300 * "a"), "…"),
-        (("-m", "json"), "-m json: a package without a module __main__"),
-        (("gone.py", "-n", "3"), "gone.py: there is no such script here"),
-        (("--timeout", "nan"), "'--timeout': 'nan' is not a finite number"),
-        (("--np", "1000000000"), "1000000000 ranks on one host are more than 1000 for each of its"),
-        (("--np", "9" * 5000), "is not a valid integer"),
-        (("--threads", "٣"), "--threads: '٣' is not a whole number above 0 or auto"),
-        (("--env", "A\n=1"), r"--env: 'A\n=1' is not NAME=VALUE"),
-    ],
-)
-def test_mistakes_of_the_command_line(arguments: tuple[str, ...], message: str, folder: Path) -> None:
-    job = launch("run", *arguments, cwd=folder)
+MISTAKES: list[tuple[tuple[str, ...], str]] = [
+    (("-n", "0"), "'-n' / '--np': 0 is not in the range"),
+    (("--hosts", "a;b"), "--hosts: 'a;b' is not a host and its slots"),
+    (("--hosts", "a", "--hostfile", "b"), "give one of them"),
+    (("--hostfile", "gone"), "gone: can't read the hostfile"),
+    (("-n", "3", "--hosts", "a:2"), "3 ranks, but the hosts have 2 slots"),
+    (("-m", "gone.module"), "no module named 'gone'"),
+    (("--threads", "many"), "--threads: 'many' is not a whole number above 0 or auto"),
+    (("--env", "X"), "--env: 'X' is not NAME=VALUE"),
+    (("--mpi-args", "'open"), "--mpi-args: No closing quotation"),
+    (("--mpi", "intelmpi"), "no mpirun of intelmpi: found "),
+    (("--timeout", "-1"), "'--timeout'"),
+    (("--log-dir", "t.csv/x", "--data", "t.csv"), "--log-dir t.csv/x: Not a directory"),
+    (("--log-dir", ""), "'--log-dir': it is empty"),
+    (("--log-dir", 300 * "a"), ": File name too long"),
+    (("--hostfile", ""), "'--hostfile': it is empty"),
+    (("--hostfile", os.fsdecode(b"\xff\n\x1b")), r"\udcff\n\x1b: can't read the hostfile"),
+    (("--hosts", "a\nerror: b\x1b[31m"), r"--hosts: 'a\nerror: b\x1b[31m' is not a host"),
+    (("-m", "a\nerror: b"), r"-m a\nerror: b: no module named"),
+    (("-m", 300 * "a"), "…"),
+    (("-m", "json"), "-m json: a package without a module __main__"),
+    (("gone.py", "-n", "3"), "gone.py: there is no such script here"),
+    (("--timeout", "nan"), "'--timeout': 'nan' is not a finite number"),
+    (("--np", "1000000000"), "1000000000 ranks on one host are more than 1000 for each of its"),
+    (("--np", "9" * 5000), "is not a valid integer"),
+    (("--threads", "٣"), "--threads: '٣' is not a whole number above 0 or auto"),
+    (("--env", "A\n=1"), r"--env: 'A\n=1' is not NAME=VALUE"),
+]
+
+
+@pytest.fixture(scope="module")
+def mistaken(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Job]:
+    """How the mistakes ended. One launcher makes them all, each in a folder of its own."""
+    commands: dict[str, Command] = {}
+    for arguments, _ in MISTAKES:
+        folder = tmp_path_factory.mktemp("mistake")
+        write_csv(folder / "t.csv", *classified_rows(60))
+        commands[repr(arguments)] = (folder, ("run", *arguments))
+    jobs = run_several("launch", commands)
+    return {arguments: jobs[repr(arguments)] for arguments, _ in MISTAKES}
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
+def test_mistakes_of_the_command_line(
+    arguments: tuple[str, ...], message: str, mistaken: dict[tuple[str, ...], Job]
+) -> None:
+    job = mistaken[arguments]
     assert (job.status, job.out) == (2, ""), job.err
     assert len(job.err.splitlines()) == 1
     assert job.err.startswith("error: ")
