@@ -15,6 +15,13 @@ HOLD = (
     "lock = FolderLock(Path(sys.argv[1]), print)\n"
     "print('locked', flush=True); sys.stdin.read(); lock.release()\n"
 )
+# Tries to take the locks of folders, and prints why each is refused.
+TRY = (
+    "import sys; from pathlib import Path; from ddp_numpy.base.lock import FolderLock, InputError\n"
+    "for folder in sys.argv[1:]:\n"
+    "    try: FolderLock(Path(folder), lambda warning: None)\n"
+    "    except InputError as error: print(error)\n"
+)
 # A flock(2) as on a file system without locks. Python calls the C library's, and this one stands in front of it.
 NO_FLOCK = "#include <errno.h>\nint flock(int file, int what) { errno = %s; return -1; }\n"
 
@@ -123,12 +130,14 @@ def test_without_locks_a_file_names_the_holder(without_locks: dict[str, str], tm
 
 
 def test_without_locks_another_hosts_file_stays(without_locks: dict[str, str], tmp_path: Path) -> None:
-    path = tmp_path / ".ddp_numpy.holder"
-    for text in ("process 7 on mars since 2026-01-01 10:00:00\nmars pid:[4026531836] 7 7", "", "\0" * 5000, "a\n\xe9"):
+    texts = ("process 7 on mars since 2026-01-01 10:00:00\nmars pid:[4026531836] 7 7", "", "\0" * 5000, "a\n\xe9")
+    paths = [tmp_path / str(number) / ".ddp_numpy.holder" for number in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.parent.mkdir()
         path.write_text(text, encoding="latin-1")
-        with holding(tmp_path, without_locks) as process:
-            _, said = process.communicate()
-        assert process.returncode == 1
+    job = run_job(None, "-c", TRY, *(path.parent for path in paths), cwd=tmp_path, env=without_locks)
+    assert (job.status, job.err) == (0, "")
+    for path, text, said in zip(paths, texts, job.out.splitlines(), strict=True):
         assert f"remove {path} if that job is over" in said
         assert path.read_text(encoding="latin-1") == text
 
