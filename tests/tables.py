@@ -1,11 +1,10 @@
 """Makes the data files that tests train on."""
 
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from ddp_numpy import InputError, SingleProcess, load_data
+from ddp_numpy import SingleProcess, load_data
 
 
 def classified_rows(rows: int, features: int = 12, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -18,11 +17,14 @@ def classified_rows(rows: int, features: int = 12, classes: int = 4) -> tuple[np
 
 
 def write_csv(path: Path, X: np.ndarray, y: np.ndarray) -> Path:
-    """Write a CSV file with a header, its label column first, and read it once."""
+    """Write a CSV file with a header, its label column first."""
     lines = ["label," + ",".join(f"x{i}" for i in range(X.shape[1]))]
     lines += [f"{label}," + ",".join(map(str, row)) for row, label in zip(X.tolist(), y.tolist(), strict=True)]
     path.write_text("\n".join(lines) + "\n")
-    # Jobs then find the rows in the cache, as in a second training on them. To import pandas takes each job 0.3 s.
-    with suppress(InputError):
-        load_data(str(path), SingleProcess())
+    return path
+
+
+def write_known_csv(path: Path, X: np.ndarray, y: np.ndarray) -> Path:
+    """The same, and read it once, so that jobs find the rows in the cache. Each would need 0.3 s to import pandas."""
+    load_data(str(write_csv(path, X, y)), SingleProcess())
     return path

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from jobs import train
-from tables import write_csv
+from tables import write_known_csv
 
 from ddp_numpy import Augment, Conv2D, Dense, InputError, Sequential
 from ddp_numpy.nn import Context
@@ -305,7 +305,7 @@ def test_its_name_says_what_it_does() -> None:
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     rng = np.random.default_rng(1)
-    return write_csv(tmp_path / "images.csv", rng.integers(0, 256, (60, 64)), np.arange(60) % 3)
+    return write_known_csv(tmp_path / "images.csv", rng.integers(0, 256, (60, 64)), np.arange(60) % 3)
 
 
 OPTIONS = ("--augment-shift", "1", "--augment-elastic", "0.5", "--augment-erase", "0.2")
@@ -333,7 +333,7 @@ def test_a_file_of_ones_own_has_its_own_layers(images: Path, tmp_path: Path) -> 
 
 
 def test_rows_that_are_no_square_images(tmp_path: Path) -> None:
-    table = write_csv(tmp_path / "table.csv", np.ones((30, 10)), np.arange(30) % 3)
+    table = write_known_csv(tmp_path / "table.csv", np.ones((30, 10)), np.arange(30) % 3)
     job = train(None, "--data", table, "--out", "run", *OPTIONS, cwd=tmp_path)
     assert job.err.startswith("error: rows of 10 numbers are no square images")
     assert "leave the options of augmentation out" in job.err

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jobs import train
-from tables import write_csv
+from tables import write_known_csv
 
 from ddp_numpy import BatchNorm, Dense, InputError, Residual, Sequential, load_model
 from ddp_numpy.nn.presets import IMAGE_PRESETS, image_shape
@@ -34,7 +34,7 @@ def images(tmp_path: Path) -> Path:
     X = rng.integers(0, 60, (120, 12, 12))
     for label in range(4):
         X[y == label, 3 * label : 3 * label + 3, 3:9] += 150
-    return write_csv(tmp_path / "images.csv", X.reshape(120, -1), y)
+    return write_known_csv(tmp_path / "images.csv", X.reshape(120, -1), y)
 
 
 @pytest.mark.parametrize("name", IMAGE_PRESETS)

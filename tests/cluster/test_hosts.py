@@ -17,13 +17,13 @@ from exchanging import NETWORKS, assert_same, weights, weights_alone
 from jobs import STAY, Job, gone_within, left_of, run_job, staying
 from namespaces import Cluster
 from several import train_several
-from tables import classified_rows, write_csv
+from tables import classified_rows, write_known_csv
 
 from ddp_numpy import load_model
 
 
 def write_table(folder: Path) -> None:
-    write_csv(folder / "t.csv", *classified_rows(203, features=20))
+    write_known_csv(folder / "t.csv", *classified_rows(203, features=20))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import slurm
 from jobs import Job, run_job
-from tables import classified_rows, write_csv
+from tables import classified_rows, write_known_csv
 
 from launch import rank
 
@@ -94,7 +94,7 @@ def test_jobs_near_their_time_limit_are_warned_and_queued_again(env: dict[str, s
 
 @both_starters
 def test_four_tasks_on_two_nodes_train_together(starter: str, env: dict[str, str], tmp_path: Path) -> None:
-    write_csv(tmp_path / "t.csv", *classified_rows(100))
+    write_known_csv(tmp_path / "t.csv", *classified_rows(100))
     (tmp_path / "where.py").write_text(
         "import os, sys; from ddp_numpy import world; comm = world()\n"
         "sys.stdout.write(f'rank {comm.rank} of {comm.size} on ' + os.environ['SLURMD_NODENAME'] + '\\n')\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from jobs import Job, openmpi_python, run_job
-from tables import classified_rows, write_csv
+from tables import classified_rows, write_known_csv
 
 HERE = Path(__file__).parent
 HOST = socket.gethostname()
@@ -23,7 +23,7 @@ SECONDS = 30  # a job that hangs takes longer
     ],
 )
 def test_a_slow_disk_is_no_stall(stop: str, options: tuple[str, ...], status: int, tmp_path: Path) -> None:
-    write_csv(tmp_path / "t.csv", *classified_rows(100))
+    write_known_csv(tmp_path / "t.csv", *classified_rows(100))
     words = ("--data", "t.csv", "--epochs", "1", "--batch-size", "8", "--out", "run", "--stall-timeout", "1")
     job = run_job(2, HERE / "slow_disk.py", "1.6", *words, *options, cwd=tmp_path, env={"STOP": stop}, timeout=SECONDS)
     assert job.status == status, job.err

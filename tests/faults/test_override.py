@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from jobs import Job, train
-from tables import classified_rows, write_csv
+from tables import classified_rows, write_known_csv
 
 from ddp_numpy import InputError, load_model
 from ddp_numpy.runs.snapshot import read_snapshot
@@ -18,7 +18,7 @@ OPTIONS = ("--batch-size", "24", "--lr", "0.05", "--momentum", "0.9", "--quiet",
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    return write_csv(tmp_path / "table.csv", *classified_rows(300))  # 10 steps an epoch
+    return write_known_csv(tmp_path / "table.csv", *classified_rows(300))  # 10 steps an epoch
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:

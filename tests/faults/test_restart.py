@@ -10,7 +10,7 @@ import pytest
 from jobs import Job, run_job
 from soak import Job as SoakJob
 from soak import memory_of_its_own, soak
-from tables import classified_rows, write_csv
+from tables import classified_rows, write_known_csv
 
 from ddp_numpy import load_model
 
@@ -33,7 +33,7 @@ OPTIONS = (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_csv(tmp_path / "t.csv", *classified_rows(300))
+    write_known_csv(tmp_path / "t.csv", *classified_rows(300))
     shutil.copy(HERE / "stop_at.py", tmp_path)
     return tmp_path
 

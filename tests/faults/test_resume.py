@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from jobs import Job, run_job, train
 from several import Command, train_several
-from tables import classified_rows, write_csv
+from tables import classified_rows, write_known_csv
 
 from ddp_numpy import load_model
 
@@ -26,7 +26,7 @@ EPOCH_STEPS = 10  # 300 rows, of which 240 train
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    return write_csv(tmp_path / "table.csv", *classified_rows(300))
+    return write_known_csv(tmp_path / "table.csv", *classified_rows(300))
 
 
 def stop(ranks: int | None, step: int, *options: str | Path, cwd: Path, name: str = "SIGUSR1") -> Job:
@@ -76,7 +76,7 @@ class Runs:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Each is stopped in a job of its own. One job for each number of ranks resumes them, and trains the others."""
-    table = write_csv(tmp_path_factory.mktemp("data") / "table.csv", *classified_rows(300))
+    table = write_known_csv(tmp_path_factory.mktemp("data") / "table.csv", *classified_rows(300))
     runs = Runs({}, {}, {}, {})
     for ranks in (None, 2, 3):
         commands: dict[str, Command] = {}
@@ -202,7 +202,7 @@ def test_going_on_in_another_folder_leaves_the_first_alone(table: Path, tmp_path
 
 def test_what_would_change_the_result_is_refused_and_named(table: Path, tmp_path: Path) -> None:
     stopped(None, 13, "--data", table, *OPTIONS, "--out", "run", cwd=tmp_path)
-    other = write_csv(tmp_path / "other.csv", *classified_rows(301))
+    other = write_known_csv(tmp_path / "other.csv", *classified_rows(301))
     kept = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     changes = {
         ("--seed", "2"): "--seed was 1, now 2",
@@ -273,7 +273,7 @@ def mistaken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Job, P
     commands = {}
     for options, _ in MISTAKES:
         folder = tmp_path_factory.mktemp("mistake")
-        write_csv(folder / "table.csv", *classified_rows(300))
+        write_known_csv(folder / "table.csv", *classified_rows(300))
         commands[" ".join(options)] = (folder, options)
     jobs = train_several(None, commands)
     return {name: (jobs[name], folder) for name, (folder, _) in commands.items()}

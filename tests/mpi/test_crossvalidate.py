@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jobs import run_job
-from tables import classified_rows, write_csv
+from tables import classified_rows, write_known_csv
 
 from ddp_numpy.crossvalidate import mean_and_half, t_quantile
 from ddp_numpy.data import stratified_folds
 
 
 def test_the_ranks_share_the_folds_and_change_nothing(tmp_path: Path) -> None:
-    write_csv(tmp_path / "t.csv", *classified_rows(120, features=6, classes=3))
+    write_known_csv(tmp_path / "t.csv", *classified_rows(120, features=6, classes=3))
     found = []
     for ranks in (None, 2, 3):
         options = ("--data", "t.csv", "--folds", "4", "--epochs", "5", "--batch-size", "16", "--lr", "0.1")
@@ -30,7 +30,7 @@ def test_the_ranks_share_the_folds_and_change_nothing(tmp_path: Path) -> None:
 
 def test_numbers_are_validated_too(tmp_path: Path) -> None:
     X, y = classified_rows(60, features=3, classes=3)
-    write_csv(tmp_path / "t.csv", X, y + X[:, 0])
+    write_known_csv(tmp_path / "t.csv", X, y + X[:, 0])
     job = run_job(
         2, "-m", "ddp_numpy.crossvalidate", "--data", "t.csv", "--task", "regress", "--epochs", "2", cwd=tmp_path
     )
@@ -48,7 +48,7 @@ def test_numbers_are_validated_too(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_one_line_on_any_ranks(options: tuple[str, ...], message: str, tmp_path: Path) -> None:
-    write_csv(tmp_path / "t.csv", *classified_rows(60, features=3, classes=3))
+    write_known_csv(tmp_path / "t.csv", *classified_rows(60, features=3, classes=3))
     for ranks in (None, 3):
         job = run_job(ranks, "-m", "ddp_numpy.crossvalidate", "--data", "t.csv", *options, cwd=tmp_path)
         assert job.status == (1 if "1e30" in options else 2)
@@ -61,7 +61,7 @@ def test_a_class_of_one_row_is_refused(tmp_path: Path) -> None:
     X, y = classified_rows(60, features=3, classes=3)
     y[:] = np.arange(60) % 2
     y[7] = 2
-    write_csv(tmp_path / "t.csv", X, y)
+    write_known_csv(tmp_path / "t.csv", X, y)
     job = run_job(None, "-m", "ddp_numpy.crossvalidate", "--data", "t.csv", cwd=tmp_path)
     assert job.error_lines == ["error: class 2 has 1 row; cross-validation needs at least 2 of each, as one validates"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jobs import Job, run_job, train
 from several import train_several
-from tables import classified_rows, write_csv
+from tables import classified_rows, write_known_csv
 
 from ddp_numpy.runs.snapshot import Snapshot, write_snapshot
 
@@ -355,7 +355,7 @@ def test_a_mistake_in_a_script_ends_in_one_line(call: str, message: str, tmp_pat
 
 
 def test_ranks_started_with_different_options_follow_rank_0(tmp_path: Path) -> None:
-    write_csv(tmp_path / "t.csv", *classified_rows(40))
+    write_known_csv(tmp_path / "t.csv", *classified_rows(40))
     (tmp_path / "start.py").write_text(
         "import os, runpy, sys\n"
         "sys.argv = ['train', '--data', 't.csv', '--epochs', '2' if os.environ['PMI_RANK'] == '0' else '3']\n"

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from jobs import RANK_1_FAILS, STAY, Job, gone_within, left_of, run_job, staying
 from several import Command, run_several
-from tables import classified_rows, write_csv
+from tables import classified_rows, write_known_csv
 from terminals import on_terminal
 
 import ddp_numpy
@@ -26,7 +26,7 @@ def launch(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None,
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_csv(tmp_path / "t.csv", *classified_rows(60))
+    write_known_csv(tmp_path / "t.csv", *classified_rows(60))
     (tmp_path / "stay.py").write_text(STAY)
     return tmp_path
 
@@ -354,7 +354,7 @@ def mistaken(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], 
     commands: dict[str, Command] = {}
     for arguments, _ in MISTAKES:
         folder = tmp_path_factory.mktemp("mistake")
-        write_csv(folder / "t.csv", *classified_rows(60))
+        write_known_csv(folder / "t.csv", *classified_rows(60))
         commands[repr(arguments)] = (folder, ("run", *arguments))
     jobs = run_several("launch", commands)
     return {arguments: jobs[repr(arguments)] for arguments, _ in MISTAKES}

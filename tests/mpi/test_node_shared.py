@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jobs import Job, openmpi_python, run_job, train
 from several import train_several
-from tables import classified_rows, write_csv
+from tables import classified_rows, write_known_csv
 
 from ddp_numpy import load_model
 
@@ -100,7 +100,7 @@ def test_memory_that_is_freed_is_used_again(tmp_path: Path) -> None:
 
 
 def test_the_same_ranks_give_the_same_bits_again(tmp_path: Path) -> None:
-    write_csv(tmp_path / "t.csv", *classified_rows(100))
+    write_known_csv(tmp_path / "t.csv", *classified_rows(100))
     digests = set()
     for outs in (("0", "1"), ("2", "3")):  # in the same job, and in another one
         commands = {out: (tmp_path, ("--data", "t.csv", "--epochs", "2", "--out", out)) for out in outs}
@@ -111,7 +111,7 @@ def test_the_same_ranks_give_the_same_bits_again(tmp_path: Path) -> None:
 
 
 def test_both_ways_of_summing_train_the_same_weights(tmp_path: Path) -> None:
-    write_csv(tmp_path / "t.csv", *classified_rows(100))
+    write_known_csv(tmp_path / "t.csv", *classified_rows(100))
     options = ("--data", "t.csv", "--epochs", "2", "--batch-size", "7", "--dtype", "float64")
     ways = {"node-shared": "sums by node-shared memory", "allreduce": "sums by Allreduce"}
     jobs = train_several(3, {way: (tmp_path, (*options, "--comm", way, "--out", way)) for way in ways})
@@ -136,7 +136,7 @@ NO_SHARED_MEMORY = (
 
 @pytest.mark.parametrize("way", ["auto", "node-shared"])
 def test_where_no_memory_can_be_shared(way: str, tmp_path: Path) -> None:
-    write_csv(tmp_path / "t.csv", *classified_rows(100))
+    write_known_csv(tmp_path / "t.csv", *classified_rows(100))
     (tmp_path / "job.py").write_text(NO_SHARED_MEMORY)
     job = run_job(3, "job.py", "--data", "t.csv", "--epochs", "1", "--comm", way, cwd=tmp_path)
     if way == "auto":

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 from jobs import RANK_1_FAILS, STAY, Job, gone_within, left_of, mpirun, openmpi_python, run_job, staying
-from tables import classified_rows, write_csv
+from tables import classified_rows, write_known_csv
 
 from ddp_numpy import load_model
 
@@ -26,7 +26,7 @@ OPTIONS = ("--data", "t.csv", "--epochs", "2", "--lr", "0.1", "--batch-size", "7
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     openmpi_python()
-    write_csv(tmp_path / "t.csv", *classified_rows(100))
+    write_known_csv(tmp_path / "t.csv", *classified_rows(100))
     return tmp_path
 
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     """The weights that one process of MPICH's environment trains."""
     folder = tmp_path_factory.mktemp("alone")
-    write_csv(folder / "t.csv", *classified_rows(100))
+    write_known_csv(folder / "t.csv", *classified_rows(100))
     job = run_job(None, "-m", "ddp_numpy.train", *OPTIONS, "--out", "one", cwd=folder)
     assert job.status == 0, job.err
     return load_model(folder / "one" / "model.npz").params
@@ -52,7 +52,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple[
     def run(ranks: int) -> tuple[Job, Path]:
         openmpi_python()
         folder = tmp_path_factory.mktemp("launched")
-        write_csv(folder / "t.csv", *classified_rows(100))
+        write_known_csv(folder / "t.csv", *classified_rows(100))
         return launch("run", "-n", str(ranks), *OPTIONS, "--out", "many", cwd=folder), folder / "many"
 
     return run

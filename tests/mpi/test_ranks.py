@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jobs import Job, run_job
 from several import train_several
-from tables import classified_rows, write_csv
+from tables import classified_rows, write_known_csv
 
 from ddp_numpy import load_model
 from ddp_numpy.base.threads import describe_blas
@@ -25,7 +25,9 @@ BATCHES, DTYPES = (32, 7), ("float64", "float32")
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_csv(tmp_path_factory.mktemp("data") / "table.csv", *classified_rows(ROWS, features=30, classes=5))
+    return write_known_csv(
+        tmp_path_factory.mktemp("data") / "table.csv", *classified_rows(ROWS, features=30, classes=5)
+    )
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Training:
 @pytest.fixture(scope="module")
 def trainings(table: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int | None, str], Training]:
     """What jobs of every number of ranks trained, each of them with all the options that tests compare."""
-    small = write_csv(table.with_name("small.csv"), *classified_rows(9, features=5, classes=2))
+    small = write_known_csv(table.with_name("small.csv"), *classified_rows(9, features=5, classes=2))
     common = ("--data", table, "--valid-fraction", VALID_FRACTION, "--epochs", 2, "--lr", 0.1, "--quiet")
     options: dict[str, Sequence[object]] = {
         f"{batch} {dtype}": (*common, "--batch-size", batch, "--dtype", dtype) for batch in BATCHES for dtype in DTYPES
@@ -163,7 +165,7 @@ def test_ranks_that_would_come_apart_with_other_kernels_are_refused(table: Path,
 
 
 def test_more_ranks_than_rows_is_a_warning(tmp_path: Path) -> None:
-    write_csv(tmp_path / "t.csv", *classified_rows(9, features=5, classes=2))
+    write_known_csv(tmp_path / "t.csv", *classified_rows(9, features=5, classes=2))
     warnings = {
         (): "2 of 4 ranks take no rows, as a batch of 2 rows is cut into one row a rank; see --batch-size",
         ("--reproducible",): "3 of 4 ranks take no rows, as a batch of 2 rows has 1 micro-shard of 16; see "

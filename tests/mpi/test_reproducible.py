@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from jobs import Job, openmpi_python, run_job, train
 from several import train_several
-from tables import classified_rows, write_csv
+from tables import classified_rows, write_known_csv
 
 from ddp_numpy import load_model
 
@@ -26,7 +26,7 @@ TOO_LARGE = (*OPTIONS, "--divisor", "1e-6")
 
 
 def write_table(folder: Path) -> Path:
-    return write_csv(folder / "t.csv", *classified_rows(331, features=50, classes=5))
+    return write_known_csv(folder / "t.csv", *classified_rows(331, features=50, classes=5))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from jobs import JOB_SECONDS, MARK, Job, gone_within, kill, left_of, run_job
 from several import Command, run_several
-from tables import classified_rows, write_csv
+from tables import classified_rows, write_known_csv
 
 from ddp_numpy.scaling.parts import parts_of
 from ddp_numpy.scaling.trace import read as read_trace
@@ -29,7 +29,7 @@ def sweep(*arguments: str | Path, cwd: Path) -> Job:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_csv(tmp_path / "t.csv", *classified_rows(200))
+    write_known_csv(tmp_path / "t.csv", *classified_rows(200))
     return tmp_path
 
 
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Path]:
     """How a sweep of one and two ranks ended, and the folder it started in. Tests that add to it take a copy."""
     folder = tmp_path_factory.mktemp("measured")
-    write_csv(folder / "t.csv", *classified_rows(200))
+    write_known_csv(folder / "t.csv", *classified_rows(200))
     return sweep("--ranks", "1,2", "--mode", "both", *SMALLEST, cwd=folder), folder
 
 
@@ -278,7 +278,7 @@ def mistaken(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], 
     commands: dict[str, Command] = {}
     for arguments, words in MISTAKES:
         folder = tmp_path_factory.mktemp("mistake")
-        write_csv(folder / "t.csv", *classified_rows(200))
+        write_known_csv(folder / "t.csv", *classified_rows(200))
         commands[words] = (folder, (*SMALLEST, *arguments))
     jobs = run_several("ddp_numpy.scaling", commands)
     return {arguments: jobs[words] for arguments, words in MISTAKES}

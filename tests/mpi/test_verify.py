@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jobs import Job, run_job
-from tables import classified_rows, write_csv
+from tables import classified_rows, write_known_csv
 
 from ddp_numpy.verify import _compare
 
@@ -14,7 +14,7 @@ OPTIONS = ("--data", "t.csv", "--epochs", "2", "--batch-size", "50", "--lr", "0.
 
 
 def verify(folder: Path, *options: str) -> Job:
-    write_csv(folder / "t.csv", *classified_rows(331, features=50, classes=5))
+    write_known_csv(folder / "t.csv", *classified_rows(331, features=50, classes=5))
     return run_job(None, "-m", "ddp_numpy.verify", *OPTIONS, *options, cwd=folder)
 
 
@@ -65,7 +65,7 @@ def test_a_difference_is_found_and_located(way: tuple[str, ...], tmp_path: Path)
         "    import ddp_numpy.training.trainer as trainer\n"
         "    trainer.epoch_order = lambda rows, seed, epoch: __import__('numpy').arange(rows)\n"
     )
-    write_csv(tmp_path / "t.csv", *classified_rows(331, features=50, classes=5))
+    write_known_csv(tmp_path / "t.csv", *classified_rows(331, features=50, classes=5))
     env = {"PYTHONPATH": str(tmp_path)}
     job = run_job(None, "-m", "ddp_numpy.verify", "--ranks", "1,3", *way, *OPTIONS, cwd=tmp_path, env=env)
     assert job.status == 1, job.err
@@ -106,7 +106,7 @@ def test_mistakes(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_no_difference(small_disk: Path, tmp_path: Path) -> None:
-    write_csv(tmp_path / "t.csv", *classified_rows(331, features=50, classes=5))
+    write_known_csv(tmp_path / "t.csv", *classified_rows(331, features=50, classes=5))
     # The model, half as large as a checkpoint with its velocity, has room where the next checkpoint has none.
     options = (*OPTIONS, "--scale", "divide", "--epochs", "12", "--hidden", "58", "--momentum", "0.9")
     command = ("-m", "ddp_numpy.verify", "--ranks", "1", *options)
