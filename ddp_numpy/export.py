@@ -50,7 +50,8 @@ def main(weights: str, opset: int | None, int8: bool, out: Path) -> None:
     made = to_onnx(model, metadata(model), opset)
     lines = [f"{model}: {model.params.size:,} parameters"]
     if int8:
-        made, said = _in_8_bits(model, made, Path(weights))
+        folded = to_onnx(model, metadata(model, to_read_back=False), opset, folds=True)
+        made, said = _in_8_bits(model, made, folded, Path(weights))
         lines += said
     onnx.checker.check_model(made, full_check=True)
     data = made.SerializeToString()
@@ -61,8 +62,13 @@ def main(weights: str, opset: int | None, int8: bool, out: Path) -> None:
         click.echo(line)
 
 
-def _in_8_bits(model: Sequential, made: "ModelProto", folder: Path) -> "tuple[ModelProto, list[str]]":
-    """The graph in whole numbers, and lines on what it is worth. Raises InputError if the run's rows are not there."""
+def _in_8_bits(
+    model: Sequential, made: "ModelProto", folded: "ModelProto", folder: Path
+) -> "tuple[ModelProto, list[str]]":
+    """The folded graph in whole numbers, and lines that compare it with the other.
+
+    Raises InputError if the run's rows are not there.
+    """
     from ddp_numpy.deploy.onnx_int8 import CALIBRATION_ROWS, Runtime, quantized
 
     try:
@@ -79,7 +85,7 @@ def _in_8_bits(model: Sequential, made: "ModelProto", folder: Path) -> "tuple[Mo
         for data, most in ((train, CALIBRATION_ROWS), (valid, _MOST_ROWS))
     )
     shape = (-1, *(model.input_shape or ()))
-    whole = quantized(made, train.raw(calibration).reshape(shape))
+    whole = quantized(folded, train.raw(calibration).reshape(shape))
     rows, lines = valid.raw(judging).reshape(shape), []
     for name, graph in (("float32", made), ("int8", whole)):
         runtime = Runtime(graph)

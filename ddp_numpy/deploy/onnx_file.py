@@ -19,10 +19,11 @@ from ddp_numpy.runs.model_file import description_text, model_described
 _MODEL = "ddp_numpy_model"
 
 
-def metadata(model: Sequential) -> dict[str, str]:
+def metadata(model: Sequential, to_read_back: bool = True) -> dict[str, str]:
     """What goes along with a network's graph: texts, for people and programs that never heard of this package.
 
-    `class_names` and `feature_names` are lists in JSON, in the order of the outputs and inputs.
+    `class_names` and `feature_names` are lists in JSON, in the order of the outputs and inputs. to_read_back: whether
+    the graph has all numbers of the network as they are.
     """
     found: dict[str, str] = {}
     if model.target is None:
@@ -30,7 +31,7 @@ def metadata(model: Sequential) -> dict[str, str]:
     if model.columns:
         found["feature_names"] = json.dumps(list(feature_names(model.columns)))
     found |= {name: str(value) for name, value in model.trained.items() if value is not None}
-    return found | {_MODEL: description_text(model)}
+    return found | ({_MODEL: description_text(model)} if to_read_back else {})
 
 
 def load_onnx(path: str | Path) -> Sequential:
@@ -47,7 +48,7 @@ def load_onnx(path: str | Path) -> Sequential:
         raise InputError(f"{path}: damaged, or no ONNX file ({one_line(error)})") from None
     texts = {entry.key: entry.value for entry in read.metadata_props}
     if _MODEL not in texts:
-        raise InputError(f"{path}: was not written by this package")
+        raise InputError(f"{path}: was not written by this package, or in 8 bits, and can't be read back")
     try:
         return model_described(texts[_MODEL], lambda model: _arrays(model, read))
     except InputError as error:

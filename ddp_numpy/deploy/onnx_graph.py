@@ -59,14 +59,27 @@ class Value(NamedTuple):
 class Graph:
     """Nodes and constants, as they are added."""
 
-    def __init__(self) -> None:
+    def __init__(self, folds: bool) -> None:
+        """folds: whether what only scales and shifts goes into the convolution or the product before it."""
         self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
+        self.constants: dict[str, Array] = {}
+        self.folds = folds
 
     def constant(self, name: str, array: Array) -> str:
         """Add an array under this name."""
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.constants[name] = np.ascontiguousarray(array)
         return name
+
+    def scale_last(self, output: str, gain: Array, shift: Array) -> bool:
+        """Let the last node return gain (F,) times what it did, plus shift (F,), if it is one that can."""
+        last = self.nodes[-1]
+        if not self.folds or last.op_type not in ("Conv", "Gemm") or last.output[0] != output:
+            return False
+        W, b = last.input[1:]
+        axes = (-1, 1, 1, 1) if last.op_type == "Conv" else (1, -1)
+        self.constants[W] = self.constants[W] * gain.reshape(axes)
+        self.constants[b] = self.constants[b] * gain + shift
+        return True
 
     def add(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         """Add a node with one output, and return that output's name."""
@@ -182,13 +195,15 @@ def _global_pool(graph: Graph, layer: GlobalAvgPool, X: Value) -> Value:
 
 
 def _batch_norm(graph: Graph, layer: BatchNorm, X: Value) -> Value:
+    gain = layer.gamma / np.sqrt(layer.running_variance + layer.epsilon)
+    if graph.scale_last(X.name, gain, layer.beta - layer.running_mean * gain):
+        return X
     if len(X.shape) not in (1, 3):
         names = ("gamma", "beta", "running_mean", "running_variance")
         gamma, beta, mean, variance = (_array(graph, layer, name) for name in names)
         epsilon = graph.constant(parameter(layer, "epsilon"), np.array(layer.epsilon, np.float32))
-        deviation = graph.add("Sqrt", graph.add("Add", variance, epsilon))
-        gain = graph.add("Div", gamma, deviation)
-        return X._replace(name=graph.add("Add", graph.add("Mul", graph.add("Sub", X.name, mean), gain), beta))
+        factor = graph.add("Div", gamma, graph.add("Sqrt", graph.add("Add", variance, epsilon)))
+        return X._replace(name=graph.add("Add", graph.add("Mul", graph.add("Sub", X.name, mean), factor), beta))
     arrays = (_array(graph, layer, name) for name in ("gamma", "beta", "running_mean", "running_variance"))
     if len(X.shape) == 3:
         X = graph.as_images(X)
@@ -245,12 +260,15 @@ def _pads(there: Windows) -> list[int]:
     return [*there.before, *after]
 
 
-def to_onnx(model: Sequential, metadata: dict[str, str], opset: int | None = None) -> onnx.ModelProto:
+def to_onnx(
+    model: Sequential, metadata: dict[str, str], opset: int | None = None, folds: bool = False
+) -> onnx.ModelProto:
     """The built model with its scaling; any number of rows at a time. metadata: goes along.
 
     Its input is `features` (rows, *input_shape), raw, float32; float64 if float32 could not tell the values of a
     feature apart. Its outputs are `logits` and `probabilities` (rows, classes), or `predictions` (rows,), as the labels
-    were. opset: of the operators; by default 18, or 20 if a layer needs that. Raises InputError for another opset than
+    were. opset: of the operators; by default 18, or 20 if a layer needs that. folds: whether batch normalization goes
+    into the layer before it; then the graph can't be read back. Raises InputError for another opset than
     18 to 22, for one that has no operator for a layer, and for layers of others.
     """
     has_gelu = any(isinstance(layer, GELU) for layer in model.all_layers)
@@ -260,7 +278,7 @@ def to_onnx(model: Sequential, metadata: dict[str, str], opset: int | None = Non
     if has_gelu and opset < _OPSET_OF_GELU:
         raise InputError(f"opset {opset} has no GELU; take {_OPSET_OF_GELU}")
     shape = model.input_shape or ()
-    graph = Graph()
+    graph = Graph(folds)
     wide = _needs_double(model.scale)
     X = _chain(graph, model.layers, _scaled(graph, model.scale, Value("features", shape), wide))
     logits = graph.as_rows(X).name
@@ -283,8 +301,9 @@ def to_onnx(model: Sequential, metadata: dict[str, str], opset: int | None = Non
         outputs = [helper.make_tensor_value_info("predictions", TensorProto.DOUBLE, ["rows"])]
     kind = TensorProto.DOUBLE if wide else TensorProto.FLOAT
     inputs = [helper.make_tensor_value_info("features", kind, ["rows", *shape])]
+    constants = [numpy_helper.from_array(array, name) for name, array in graph.constants.items()]
     made = helper.make_model(
-        helper.make_graph(graph.nodes, "network", inputs, outputs, graph.constants),
+        helper.make_graph(graph.nodes, "network", inputs, outputs, constants),
         opset_imports=[helper.make_opsetid("", opset)], ir_version=_IR_VERSIONS[opset], producer_name="ddp_numpy",
     )  # fmt: skip
     helper.set_model_props(made, metadata)

@@ -16,6 +16,7 @@ from ddp_numpy.nn import Array
 
 CALIBRATION_ROWS = 1000
 """They tell in which range numbers lie; more change little."""
+_KINDS = ["Conv", "Gemm", "Relu"]  # a ReLU, because then none of the 256 numbers before it stands for less than 0
 _ROWS = 64  # at a time
 _SECONDS = 0.5
 
@@ -32,10 +33,10 @@ class _Rows(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no 
 
 
 def quantized(made: onnx.ModelProto, rows: Array) -> onnx.ModelProto:
-    """The same network in whole numbers of 8 bits with signs, for weights and for what layers return (static, QDQ).
+    """The network of a graph in whole numbers of 8 bits with signs, weights and what layers return (static, QDQ).
 
     rows (n, *input_shape): raw features, of which the ranges of numbers between layers are taken. Each output of a
-    layer has a scale of its own for its weights. What is not a convolution, a product or beside one stays float32.
+    layer has a scale of its own for its weights. All but convolutions, products and ReLU stays float32.
     """
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")
@@ -45,11 +46,15 @@ def quantized(made: onnx.ModelProto, rows: Array) -> onnx.ModelProto:
         try:
             quantize_static(
                 before, after, _Rows(rows.astype(input_type(made))), quant_format=QuantFormat.QDQ, per_channel=True,
-                activation_type=QuantType.QInt8, weight_type=QuantType.QInt8, op_types_to_quantize=["Conv", "Gemm"],
+                activation_type=QuantType.QInt8, weight_type=QuantType.QInt8, op_types_to_quantize=_KINDS,
             )  # fmt: skip
         finally:
             logging.getLogger().setLevel(level)
         found = onnx.load(after)
+    # The names of nodes, and the shapes between them, are nothing that a runtime needs.
+    del found.graph.value_info[:]
+    for node in found.graph.node:
+        node.ClearField("name")
     del found.metadata_props[:]
     found.metadata_props.extend(made.metadata_props)
     return found
