@@ -18,7 +18,8 @@ test-slow: .venv/installed
 test-compare: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[mpich,dev,compare]"
 	$(BIN)/python -m pytest tests/test_optimizers.py tests/test_schedules.py tests/test_layers.py tests/test_conv.py \
-		tests/test_activations.py tests/test_losses.py tests/test_everyday_files.py tests/test_estimators.py
+		tests/test_activations.py tests/test_losses.py tests/test_everyday_files.py tests/test_estimators.py \
+		tests/test_evaluate.py
 
 # The quick tests on the oldest versions that pyproject.toml allows; TESTS="tests/test_nn.py …" takes some of them.
 TESTS ?= tests

@@ -68,7 +68,7 @@ def main(
         if comm.rank:
             collections.deque(found, maxlen=0)  # it yields nothing, but this rank's parts are predicted in it
             return
-        names = list(map(str, model.class_names or range(model.output_shape[0]))) if probabilities else [label]
+        names = list(map(str, model.classes)) if probabilities else [label]
         noted: dict[str, None] = {}
         with writing(out or Path("-")), _output(out) as file:
             rows = write_lines(file, [identifier, *names], found, noted)

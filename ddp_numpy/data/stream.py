@@ -141,7 +141,8 @@ class Stream:
         for number, (rows, labels, path) in enumerate(self._from_the_first()):
             if self._turn is not None and number % self._turns == self._turn and (left := start + len(rows) - done) > 0:
                 first = max(0, len(rows) - left)
-                yield Part(rows[first:], path, RowNumbers(start + first), None if labels is None else labels[first:])
+                rest = rows.iloc[first:] if hasattr(rows, "iloc") else rows[first:]
+                yield Part(rest, path, RowNumbers(start + first), None if labels is None else labels[first:])
             start += len(rows)
 
     def _from_the_first(self) -> Iterator[tuple[Any, Array | None, Path]]:

@@ -69,10 +69,10 @@ def judge(part: Part, inputs: Inputs, model: Sequential) -> Judged:
         wrong = np.flatnonzero(losses > 0)
     worst = wrong[np.lexsort((wrong, -losses[wrong]))[:MISTAKES]]
     places = np.arange(len(part.rows)) if rows.numbers.kept is None else rows.numbers.kept
-    values = rows.rows.to_numpy() if hasattr(rows.rows, "columns") else rows.rows
+    shown = rows.rows.iloc[worst].to_numpy() if hasattr(rows.rows, "iloc") else rows.rows[worst]
     mistakes = [
-        Mistake(-losses[at], int(places[at]), y[at].item(), predicted[at].item(), confidences[at], values[at].ravel())
-        for at in worst.tolist()
+        Mistake(-losses[at], int(places[at]), y[at].item(), predicted[at].item(), confidences[at], values.ravel())
+        for at, values in zip(worst.tolist(), shown, strict=True)
     ]
     return Judged(len(part.rows), y, predicted, confidences, losses, mistakes)
 
@@ -128,8 +128,7 @@ class Evaluation:
         )
         if not len(labels):
             raise InputError("there is no row to evaluate the model on: a value is missing in each")
-        classes = () if model.target is not None else model.class_names or range(model.output_shape[0])
-        return cls(tuple(map(str, classes)), labels, predicted, confidences, losses, mistakes)
+        return cls(tuple(map(str, model.classes)), labels, predicted, confidences, losses, mistakes)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -56,7 +56,7 @@ class Inputs:
     def open(self, source: str, comm: Communicator) -> Stream | PictureStream:
         """The source's parts, to be taken through `rows`. Collective. Raises InputError if there is no such source."""
         files: list[Path] = []
-        with comm.together():
+        with comm.together(), reading(Path(source)):
             if comm.rank == 0:
                 files = picture_files(Path(source))
                 if files and self._options.labelled:
@@ -93,7 +93,7 @@ class Inputs:
         elif X.shape[1:] not in (self._model.input_shape, (len(self._columns),)):
             X = X.reshape(len(X), *self._shape(X[:1].size, part.path))
         if labels is not None and self._options.labelled:
-            labels = known_labels(labels, self._names(), self._model.label or "label", part.path, numbers)
+            labels = known_labels(labels, self._model.classes or None, self._model.label or "label", part.path, numbers)
         return Part(X, part.path, numbers, labels, part.names)
 
     def logits(self, part: Part) -> Array:
@@ -102,11 +102,6 @@ class Inputs:
             return self._model.logits(part.rows, part.numbers)
         except InputError as error:
             raise InputError(f"{part.path}: {error}") from None
-
-    def _names(self) -> tuple[Any, ...] | None:
-        """Of the classes; None of a model that predicts numbers."""
-        model = self._model
-        return None if model.target is not None else model.class_names or tuple(range(model.output_shape[0]))
 
     def _shape(self, width: int, path: Path) -> tuple[int, ...]:
         shape = self._model.input_shape or ()
@@ -147,12 +142,13 @@ class Inputs:
 
 
 def picture_files(source: Path) -> list[Path]:
-    """The pictures that a source is, sorted by name: a file, a folder of them, or those of a pattern; [] if none."""
+    """The pictures that a source is, sorted by name: a file, a folder of them, or a pattern; [] if it is none."""
     if source.is_dir():
         files = sorted(path for path in source.iterdir() if path.name[0] not in "._")
         return [] if any(map(is_table, files)) else [path for path in files if _is_picture(path)]
     if glob.has_magic(str(source)) and not source.exists():
-        return [path for path in sorted(map(Path, glob.glob(str(source)))) if _is_picture(path)]
+        files = sorted(map(Path, glob.glob(str(source))))
+        return files if all(map(_is_picture, files)) else []
     return [source] if _is_picture(source) and source.exists() else []
 
 

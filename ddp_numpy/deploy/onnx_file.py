@@ -27,7 +27,7 @@ def metadata(model: Sequential, to_read_back: bool = True) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     if model.target is None:
-        found["class_names"] = json.dumps(list(map(str, model.class_names or range(model.output_shape[0]))))
+        found["class_names"] = json.dumps(list(map(str, model.classes)))
     if model.columns:
         found["feature_names"] = json.dumps(list(feature_names(model.columns)))
     found |= {name: str(value) for name, value in model.trained.items() if value is not None}

@@ -284,6 +284,13 @@ class Sequential:
         """SHA-256 of the bytes of parameters and buffers: equal on two ranks if and only if their models are."""
         return hashlib.sha256(self.params.tobytes() + self.buffers.tobytes()).hexdigest()
 
+    @property
+    def classes(self) -> tuple[str | int | bool, ...]:
+        """What the outputs stand for: `class_names`, or 0, 1, 2 …; () of a model that predicts numbers."""
+        if self.target is not None:
+            return ()
+        return self.class_names or tuple(range(self.output_shape[0]))
+
     def parameter_slices(self, layers: Container[Layer] | None = None) -> dict[str, slice]:
         """By names for people, like "W of layer 1 (Dense)", where in `params` and `grads` each array lies.
 
