@@ -116,15 +116,22 @@ def test_a_category_that_training_never_saw_is_told_once(folder: Path) -> None:
     ]
 
 
-def test_any_number_of_ranks_predicts_the_same(folder: Path) -> None:
-    big = people(150_000).assign(note="-" * 100)  # several pieces
-    big.drop(columns="flower").to_csv(folder / "many.csv", index=False)
-    big.to_csv(folder / "many_quoted.csv", index=False)
-    big.drop(columns="flower").to_parquet(folder / "many.parquet", row_group_size=60_000)
+@pytest.fixture(scope="module")
+def many(folder: Path) -> tuple[str, ...]:
+    """Tables of the same rows, of several pieces; in the second one those have quotes."""
+    rows = people(150_000).assign(note="-" * 100)
+    rows.drop(columns="flower").to_csv(folder / "many.csv", index=False)
+    rows.to_csv(folder / "many_quoted.csv", index=False)
+    rows.drop(columns="flower").to_parquet(folder / "many.parquet", row_group_size=60_000)
     assert (folder / "many.csv").stat().st_size > 2**24
-    expected = predicted(folder, data="many.csv")
-    for ranks, data in ((2, "many.csv"), (3, "many.csv"), (3, "many_quoted.csv"), (3, "many.parquet")):
-        assert predicted(folder, ranks=ranks, data=data) == expected
+    return "many.csv", "many_quoted.csv", "many.parquet"
+
+
+def test_any_number_of_ranks_predicts_the_same(folder: Path, many: tuple[str, ...]) -> None:
+    expected = predicted(folder, data=many[0])
+    assert predicted(folder, ranks=2, data=many[0]) == expected
+    for data in many:
+        assert predicted(folder, ranks=3, data=data) == expected
 
 
 def test_rows_are_read_in_their_order_where_quotes_begin_late(tmp_path: Path) -> None:
@@ -187,9 +194,9 @@ def test_what_can_not_be_predicted_is_refused(folder: Path) -> None:
     assert refusal(folder, "--weights", ".", "--data", "short.csv").startswith("error: .: a folder without a model.npz")
 
 
-def test_a_disk_that_is_full_leaves_nothing(folder: Path, small_disk: Path) -> None:
+def test_a_disk_that_is_full_leaves_nothing(folder: Path, many: tuple[str, ...], small_disk: Path) -> None:
     job = run_job(
-        2, "-m", "ddp_numpy.predict", "--weights", "m.npz", "--data", folder / "many.csv", "--out",
+        2, "-m", "ddp_numpy.predict", "--weights", "m.npz", "--data", folder / many[0], "--out",
         small_disk / "out.csv", cwd=folder,
     )  # fmt: skip
     assert job.status == 2
