@@ -154,6 +154,27 @@ def _judged(model: Sequential, X: np.ndarray, y: np.ndarray) -> Judged:
     return judge(Part(X, Path("x"), RowNumbers(0), y), Inputs(model, TableOptions()), model)
 
 
+def test_a_page_of_classes_with_odd_names(tmp_path: Path) -> None:
+    names = ["$x", "a$b$c", r"$\frac{", "<b>bold</b>", "日本語", "a very long name of a class that goes on"]
+    rng = np.random.default_rng(0)
+    kinds = np.arange(120) % len(names)
+    table = pd.DataFrame(
+        {"a": kinds + rng.normal(0, 2, 120), "b": rng.normal(0, 1, 120), "kind": np.array(names)[kinds]}
+    )
+    table.to_csv(tmp_path / "t.csv", index=False)
+    train, _ = load_data(str(tmp_path / "t.csv"), SingleProcess(), label_column="kind")
+    model = Sequential(Dense(len(names)))
+    Trainer(model, Adam(), SingleProcess()).train(train, None, 1)
+    save_model(model, tmp_path / "m.npz")
+    job = run_job(
+        None, "-m", "ddp_numpy.evaluate", "--weights", "m.npz", "--data", "t.csv", "--out", "e.html", cwd=tmp_path
+    )
+    assert (job.status, job.err) == (0, "")
+    page = (tmp_path / "e.html").read_text()
+    assert "<b>bold" not in page
+    assert "日本語" in page
+
+
 def test_what_can_not_be_evaluated_is_refused(folder: Path) -> None:
     table = pd.read_csv(folder / "whole.csv")
     table.drop(columns="colour").to_csv(folder / "bare.csv", index=False)

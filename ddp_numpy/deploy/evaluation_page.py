@@ -18,6 +18,7 @@ _MOST_PAIRS = 12
 _MOST_POINTS = 5000  # of a scatter plot
 _MOST_VALUES = 6  # of a row
 _LEAST_SIDE = 7  # of rows that are shown as images
+_LONGEST_NAME = 16
 _COLUMNS = 8  # of the sheet of mistakes
 
 
@@ -89,8 +90,9 @@ def _confusion(found: Evaluation) -> Picture:
         axes.set_xlabel("taken for")
         axes.set_ylabel("is")
         if k <= _MOST_CLASSES:
-            axes.set_xticks(range(k), found.names, rotation=0 if max(map(len, found.names)) < 4 else 60)
-            axes.set_yticks(range(k), found.names)
+            names = list(map(_short, found.names))
+            axes.set_xticks(range(k), names, rotation=0 if max(map(len, names)) < 4 else 90)
+            axes.set_yticks(range(k), names)
             for (row, column), count in np.ndenumerate(found.confusion):
                 if count:
                     colour = "#ffffff" if shares[row, column] > 0.25 else style.ink
@@ -137,7 +139,13 @@ def _sheet(found: Evaluation, side: int) -> Picture:
 
 
 def _said(found: Evaluation, one: Mistake) -> str:
-    return f"{found.names[one.label]} → {found.names[one.predicted]}, {one.confidence:.0%}"
+    return f"{_short(found.names[one.label])} → {_short(found.names[one.predicted])}, {one.confidence:.0%}"
+
+
+def _short(name: str) -> str:
+    """A class's name in a picture, where Matplotlib would take what is between two dollar signs for mathematics."""
+    cut = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    return cut.replace("$", r"\$")
 
 
 def _table_of(found: Evaluation, columns: Sequence[str]) -> Table:

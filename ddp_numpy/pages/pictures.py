@@ -2,6 +2,7 @@
 
 import functools
 import io
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -41,14 +42,16 @@ class Picture(NamedTuple):
 def rendered(picture: Picture, style: Style, kind: str) -> bytes:
     """As SVG or PNG, the same bytes each time."""
     settings: Any = {
-        "font.size": 9, "axes.edgecolor": style.ink, "axes.labelcolor": style.ink, "text.color": style.ink,
+        "font.size": 9,
+        "axes.edgecolor": style.ink, "axes.labelcolor": style.ink, "text.color": style.ink,
         "xtick.color": style.ink, "ytick.color": style.ink, "axes.facecolor": style.paper,
         "figure.facecolor": style.paper, "grid.color": style.grid, "hatch.linewidth": 0.6,
         "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "svg.hashsalt": picture.name,
         "svg.fonttype": "none", "font.family": "sans-serif",
         "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
     }  # fmt: skip
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that Matplotlib's font lacks: a browser takes another font
         figure, file = Figure((_WIDTH, picture.height), layout="constrained"), io.BytesIO()
         picture.draw(figure, style)
         metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
