@@ -13,6 +13,7 @@ import numpy as np
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import atomic_write, writing
+from ddp_numpy.base.messages import one_line
 from ddp_numpy.cli import run
 from ddp_numpy.comm import SingleProcess
 from ddp_numpy.making import read_data
@@ -77,6 +78,8 @@ def _in_8_bits(
         raise InputError(
             f"--int8: {folder} is no run's folder; it is needed, as {CONFIG} in it says which rows trained"
         ) from None
+    except ValueError as error:
+        raise InputError(f"--int8: {folder / CONFIG}: damaged ({one_line(error)})") from None
     train, valid = read_data(settings, SingleProcess())
     if train.sha256() != model.trained.get("data_sha256"):
         raise InputError(f"--int8: {settings.data.source}: these are not the rows that the run was trained on")

@@ -115,6 +115,14 @@ def test_the_command_writes_all_that_the_network_is(digits: Path) -> None:
     assert again.description() == model.description()
 
 
+def test_a_checkpoint_tells_which_rows_trained_it_and_another_training_forgets(digits: Path) -> None:
+    model, best = load_model(digits / "run"), load_model(digits / "run" / "checkpoints" / "best.npz")
+    assert best.trained == {"data_sha256": model.trained["data_sha256"]}
+    train, _ = load_data("digits", SingleProcess())
+    Trainer(best, Adam(), SingleProcess(), batch_size=512).train(train, None, 1)
+    assert best.trained == {}
+
+
 def test_columns_are_scaled_inside_and_named(tmp_path: Path, rng: np.random.Generator) -> None:
     """Dates in seconds are so large that they need float64; and a label may be a number."""
     X = np.c_[1.7e9 + rng.integers(0, 86_400, 300), rng.normal(3, 0.01, 300)]

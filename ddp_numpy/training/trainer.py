@@ -116,6 +116,7 @@ class Trainer:
         self._prepared = True
         model.scale, model.target = train.scale, train.target
         model.class_names, model.columns, model.label = train.class_names, train.columns, train.label
+        model.trained = {}  # what an earlier training was like says nothing of this one
         kind = self._loss_kind or (SoftmaxCrossEntropy if train.target is None else MeanSquaredError)
         self.loss = kind(train.outputs, model.dtype)
         with self._memory():
