@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jobs import train
-from tables import classified_rows, write_known_csv
+from tables import classified_rows, write_csv
 from terminals import on_terminal
 
 from ddp_numpy import SingleProcess, load_data, load_model
@@ -17,7 +17,7 @@ from ddp_numpy import SingleProcess, load_data, load_model
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    return write_known_csv(tmp_path / "table.csv", *classified_rows(100))
+    return write_csv(tmp_path / "table.csv", *classified_rows(100))
 
 
 def test_help_shows_groups_and_defaults_once(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_rank_0_alone_prints(table: Path, tmp_path: Path) -> None:
 
 
 def test_a_terminal_gets_a_progress_bar_and_a_pipe_gets_none(tmp_path: Path) -> None:
-    write_known_csv(tmp_path / "t.csv", *classified_rows(400))
+    write_csv(tmp_path / "t.csv", *classified_rows(400))
     command = [sys.executable, "-m", "ddp_numpy.train", "--data", "t.csv", "--epochs", "4"]
     shown = on_terminal(command, tmp_path)
     assert "━" in shown
