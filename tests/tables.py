@@ -1,10 +1,11 @@
 """Makes the data files that tests train on."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from ddp_numpy import SingleProcess, load_data
+from ddp_numpy import InputError, SingleProcess, load_data
 
 
 def classified_rows(rows: int, features: int = 12, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -26,5 +27,7 @@ def write_csv(path: Path, X: np.ndarray, y: np.ndarray) -> Path:
 
 def write_known_csv(path: Path, X: np.ndarray, y: np.ndarray) -> Path:
     """The same, and read it once, so that jobs find the rows in the cache. Each would need 0.3 s to import pandas."""
-    load_data(str(write_csv(path, X, y)), SingleProcess())
+    write_csv(path, X, y)
+    with suppress(InputError):  # a table that only some options can read
+        load_data(str(path), SingleProcess())
     return path
