@@ -73,8 +73,9 @@ class RunFolder:
         self._every, self._unit = settings.output.checkpoint_every
         self._complaint = complaint
         self._unwritten = ""
-        self._trained = {"data_sha256": identity["SHA-256 of the training rows"]}
-        self._trained["version"] = circumstances["versions"]["ddp_numpy"]
+        self._trained = {"version": circumstances.get("versions", {}).get("ddp_numpy")}
+        if "SHA-256 of the training rows" in identity:
+            self._trained["data_sha256"] = identity["SHA-256 of the training rows"]
         self._more = ""  # options of this start that the checkpoint it began from does not have
         if start.snapshot and start.snapshot.facts["options"].get("epochs") != self._epochs:
             self._more = f" --epochs {self._epochs}"
