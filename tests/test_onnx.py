@@ -14,10 +14,12 @@ from tables import write_csv
 from ddp_numpy import (
     GELU,
     BatchNorm,
+    Conv2D,
     Dense,
     Flatten,
     InputError,
     Layer,
+    Residual,
     Scale,
     Sequential,
     SingleProcess,
@@ -73,6 +75,16 @@ def test_layers_of_rows_with_two_axes_are_normalized_too(rng: np.random.Generato
     model = filled(Sequential(BatchNorm(), Flatten(), Dense(2)), (4, 3), rng)
     X = rng.normal(size=(50, 4, 3)).astype(np.float32)
     np.testing.assert_allclose(answers(to_onnx(model, {}), X)["logits"], model.logits(X), rtol=0, atol=TOLERANCE)
+
+
+def test_a_normalization_that_others_stand_beside_is_not_folded(rng: np.random.Generator) -> None:
+    """Its shortcut takes what the convolution returned, without it."""
+    layers = Conv2D(4), Residual(BatchNorm(), Conv2D(4), BatchNorm()), Flatten(), Dense(3)
+    model = filled(Sequential(*layers), (5, 4, 3), rng)
+    made = to_onnx(model, {}, folds=True)
+    assert [node.op_type for node in made.graph.node].count("BatchNormalization") == 1
+    X = rng.normal(size=(100, 5, 4, 3)).astype(np.float32)
+    np.testing.assert_allclose(answers(made, X)["logits"], model.logits(X), rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("opset", [18, 19, 20, 21, 22])

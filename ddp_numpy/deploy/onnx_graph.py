@@ -64,6 +64,8 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, Array] = {}
         self.folds = folds
+        self.shared: set[str] = set()
+        """Outputs that go to several nodes, so that none of these may change them."""
 
     def constant(self, name: str, array: Array) -> str:
         """Add an array under this name."""
@@ -73,7 +75,7 @@ class Graph:
     def scale_last(self, output: str, gain: Array, shift: Array) -> bool:
         """Let the last node return gain (F,) times what it did, plus shift (F,), if it is one that can."""
         last = self.nodes[-1]
-        if not self.folds or last.op_type not in ("Conv", "Gemm") or last.output[0] != output:
+        if not self.folds or last.op_type not in ("Conv", "Gemm") or last.output[0] != output or output in self.shared:
             return False
         W, b = last.input[1:]
         axes = (-1, 1, 1, 1) if last.op_type == "Conv" else (1, -1)
@@ -124,9 +126,9 @@ def _array(graph: Graph, layer: Layer, name: str) -> str:
     return graph.constant(parameter(layer, name), array)
 
 
-def _elementwise(kind: str, **attributes: Any) -> Callable[[Graph, Any, Value], Value]:
+def _elementwise(kind: str) -> Callable[[Graph, Any, Value], Value]:
     def convert(graph: Graph, layer: Layer, X: Value) -> Value:
-        return X._replace(name=graph.add(kind, X.name, **attributes))
+        return X._replace(name=graph.add(kind, X.name))
 
     return convert
 
@@ -160,6 +162,7 @@ def _reshape(graph: Graph, layer: Reshape, X: Value) -> Value:
 
 
 def _residual(graph: Graph, layer: Residual, X: Value) -> Value:
+    graph.shared.add(X.name)
     inner, shortcut = (_chain(graph, chain.layers, X) for chain in layer.chains)
     if inner.channels_first != shortcut.channels_first:
         inner, shortcut = graph.as_images(inner), graph.as_images(shortcut)
