@@ -172,6 +172,7 @@ def test_what_can_not_be_predicted_is_refused(folder: Path) -> None:
     model.build((2,))
     save_model(model, folder / "plain.npz")
     np.savez(folder / "x.npz", X=rows)
+    np.savez(folder / "number.npz", X=np.array(1.0))
     (folder / "short.csv").write_text("a,b\n1,2\n3\n5,6\n")
     (folder / "wide.csv").write_text("a,b\n1,2\n3,4,5\n")
     (folder / "empty.csv").write_text("")
@@ -180,6 +181,7 @@ def test_what_can_not_be_predicted_is_refused(folder: Path) -> None:
     for weights, data, words in (
         ("m.npz", "fewer.csv", "fewer.csv: has no column 'zone', which the model was trained on"),
         ("plain.npz", "x.npz", "x.npz: row 2, column 2: a value is missing; correct or drop the row"),
+        ("plain.npz", "number.npz", "number.npz: X () and y () must have the shapes (n, …) and (n,)"),
         ("plain.npz", "short.csv", "short.csv: row 2, column 2: a value is missing; correct or drop the row"),
         ("plain.npz", "wide.csv", "wide.csv: not a CSV file: "),
         ("plain.npz", "test.csv", "test.csv: its rows have 3 features, and the model takes 2"),

@@ -185,5 +185,5 @@ def _arrays(source: str, labelled: bool) -> tuple[Array, Array | None]:
     if not path.exists() or not path.name.endswith(".npz"):
         raise unknown_kind(path)
     X, y = read_pair(path) if labelled else (read_features(path), None)
-    check_pair(X, np.zeros(len(X)) if y is None else y, path)
+    check_pair(X, np.zeros(X.shape[:1]) if y is None else y, path)
     return X, y

@@ -1,1 +1,1 @@
-"""What trained networks are used for: predictions, evaluation."""
+"""What trained networks are used for: predictions, evaluation, ONNX files."""

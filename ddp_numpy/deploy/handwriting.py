@@ -124,8 +124,10 @@ def _overlaps(pixels: int, fewer: int) -> Array:
 
 
 def _first(masses: Array) -> int:
-    """Where the first of some lines of pixels goes, so that their centre of mass comes to the middle of 28, or just
-    behind it, where it is in MNIST's digits; but no line may lie outside."""
+    """The place of the first of some lines of pixels, among 28, at which their centre of mass is in the middle.
+
+    Or less than a line behind it, as in MNIST's digits. masses: of each line. None of them lies outside.
+    """
     total = int(masses.sum())
     place = -((2 * int(masses @ np.arange(len(masses))) + total - SIDE * total) // (2 * total))
     return min(max(place, 0), SIDE - len(masses))
