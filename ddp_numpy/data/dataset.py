@@ -17,7 +17,7 @@ from ddp_numpy.base.scale import UNSCALED, Scale, Scaler
 from ddp_numpy.data.classes import Array, Name, in_short
 from ddp_numpy.data.mapped import Features, MappedRows, blocks, extremes
 
-_ROUNDING = 2.0**12  # how much larger than their differences float32 may hold numbers: it has 24 bits
+ROUNDING = 2.0**12  # how much larger than their differences float32 may hold numbers: it has 24 bits
 
 
 @dataclass(frozen=True)
@@ -203,4 +203,4 @@ def needs_double(least: Array, most: Array) -> bool:
     """Whether float32 would round away what tells the values of a column apart. least, most: of each column (d,)."""
     spread = most.astype(np.float64) - least
     largest = np.maximum(np.abs(least.astype(np.float64)), np.abs(most.astype(np.float64)))
-    return bool((largest > _ROUNDING * spread)[spread > 0].any())
+    return bool((largest > ROUNDING * spread)[spread > 0].any())

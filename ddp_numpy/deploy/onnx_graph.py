@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.scale import Scale
+from ddp_numpy.data.dataset import ROUNDING
 from ddp_numpy.nn import (
     GELU,
     Array,
@@ -43,7 +44,6 @@ OLDEST_OPSET, NEWEST_OPSET = 18, 22
 _OPSET_OF_GELU = 20
 _IR_VERSIONS = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10}
 """By opset, the oldest form of files that may have it: so the oldest runtimes read them."""
-_WIDE = 2.0**12  # see data.dataset: how much larger than their differences float32 may hold numbers
 
 
 class Value(NamedTuple):
@@ -314,7 +314,7 @@ def to_onnx(
 
 
 def _needs_double(scale: Scale) -> bool:
-    return scale.shift is not None and bool((np.abs(scale.shift) > _WIDE * np.asarray(scale.divisor)).any())
+    return scale.shift is not None and bool((np.abs(scale.shift) > ROUNDING * np.asarray(scale.divisor)).any())
 
 
 def _scaled(graph: Graph, scale: Scale, X: Value, wide: bool) -> Value:
