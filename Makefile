@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Tests of one file share what they set up, so a file's tests run one after another.
 TWO_AT_A_TIME := python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not alone"
 
-.PHONY: train test test-slow test-compare test-lowest fuzz lint clean
+.PHONY: train test test-slow test-compare test-browser test-lowest fuzz lint clean
 
 train: .venv/installed
 	$(BIN)/mpirun -n 4 $(BIN)/python -m ddp_numpy.train
@@ -23,6 +23,11 @@ test-compare: .venv/installed
 	$(BIN)/python -m pytest tests/test_optimizers.py tests/test_schedules.py tests/test_layers.py tests/test_conv.py \
 		tests/test_activations.py tests/test_losses.py tests/test_everyday_files.py tests/test_estimators.py \
 		tests/test_evaluate.py
+
+# What a person does on the pages, in a real browser; skipped if there is no chromium.
+test-browser: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[mpich,dev,browser]"
+	$(BIN)/python -m pytest tests/browser
 
 # The quick tests on the oldest versions that pyproject.toml allows; TESTS="tests/test_nn.py …" takes some of them.
 TESTS ?= tests

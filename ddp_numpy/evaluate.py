@@ -5,14 +5,13 @@ mpirun -n 4 python -m ddp_numpy.evaluate --weights runs/a --data test.csv --out 
 
 import json
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import atomic_write, writing
 from ddp_numpy.base.messages import aligned, one_line
+from ddp_numpy.base.packages import need
 from ddp_numpy.cli import run
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import TableOptions
@@ -54,8 +53,8 @@ def main(
     """
     with comm.unhurried():
         with comm.together():
-            if out is not None and find_spec("matplotlib") is None:
-                raise InputError("--out: a page needs matplotlib; install it with: pip install matplotlib")
+            if out is not None:
+                need("--out: a page", "matplotlib")
             options = TableOptions(label_column, header=not no_header, encoding=encoding, missing=missing)
         model = comm.on_root(lambda: load_model(weights))
         inputs = Inputs(model, options)

@@ -4,7 +4,6 @@ python -m ddp_numpy.export --weights runs/a model.onnx
 """
 
 import tomllib
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import numpy as np
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import atomic_write, writing
 from ddp_numpy.base.messages import one_line
+from ddp_numpy.base.packages import need
 from ddp_numpy.cli import run
 from ddp_numpy.comm import SingleProcess
 from ddp_numpy.making import read_data
@@ -39,9 +39,7 @@ def main(weights: str, opset: int | None, int8: bool, out: Path) -> None:
     --int8 takes the ranges of numbers from the rows that the run trained on, and prints what becomes of its accuracy
     on the rows that validated it, and of its speed.
     """
-    for package in ("onnx", *(["onnxruntime"] if int8 else [])):
-        if find_spec(package) is None:
-            raise InputError(f"exporting needs {package}; install it with: pip install {package}")
+    need("exporting", "onnx", *(["onnxruntime"] if int8 else []))
     import onnx
 
     from ddp_numpy.deploy.onnx_file import metadata

@@ -1,5 +1,6 @@
 """From files to batches: readers, cache, split and sampler."""
 
+from ddp_numpy.data.cache import cache_folder
 from ddp_numpy.data.classes import known_labels
 from ddp_numpy.data.dataset import Dataset, Reader
 from ddp_numpy.data.files import is_table, read_frame
@@ -18,6 +19,7 @@ __all__ = [
     "Table",
     "TableOptions",
     "batches",
+    "cache_folder",
     "epoch_order",
     "in_turn",
     "is_table",

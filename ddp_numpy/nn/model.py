@@ -65,7 +65,10 @@ class Sequential:
         self.target: Scale | None = None
         """How numbers to predict are scaled, as one feature; None of a model that classifies."""
         self.trained: dict[str, Any] = {}
-        """What its file tells of the run that trained it: data_sha256, valid_accuracy or valid_r2, version."""
+        """What its file tells of the run that trained it: data_sha256, valid_accuracy or valid_r2, version.
+
+        Of a checkpoint, also epoch and step: how many epochs are complete, and how many steps of the next one.
+        """
         self.joins_rows = any(layer.joins_rows for layer in self.all_layers)
         """Whether some layer needs all rows of the global batch for the output of one: see Layer."""
 

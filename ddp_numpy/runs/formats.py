@@ -37,6 +37,8 @@ _MODEL: dict[Any, Schema] = {
     "class_names?": [(str, bool, Whole(-(2**63), 2**64))],
     "trained?": {  # of the run that ended with it
         "data_sha256?": str,
+        "epoch?": Whole(),  # of a checkpoint
+        "step?": Whole(),
         "version?": (str, None),
         "valid_accuracy?": Real(0, 1),
         "valid_r2?": Real(-_LARGEST, 1),

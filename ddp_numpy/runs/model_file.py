@@ -76,9 +76,11 @@ def load_model(path: str | Path, layers: Iterable[type[Layer]] = ()) -> Sequenti
     found, description, arrays = read(path, MODEL, CHECKPOINT)
     try:
         if found is CHECKPOINT:
+            trained = {name: description[name] for name in ("epoch", "step")}
             rows = description["facts"].get("trajectory", {}).get("SHA-256 of the training rows")
-            description = _described_in(description["facts"])
-            description = {**description, **({"trained": {"data_sha256": rows}} if isinstance(rows, str) else {})}
+            if isinstance(rows, str):
+                trained["data_sha256"] = rows
+            description = {**_described_in(description["facts"]), "trained": trained}
         return _make(description, arrays, LAYERS | {layer.__name__: layer for layer in layers})
     except InputError as error:
         raise InputError(f"{path}: holds no model that can be loaded: {one_line(error)}") from error

@@ -1,11 +1,10 @@
 """Writes the report of a sweep: python -m ddp_numpy.scaling.report FOLDER."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-from ddp_numpy.base.errors import InputError
+from ddp_numpy.base.packages import need
 from ddp_numpy.cli import run
 from ddp_numpy.scaling.report.findings import Findings
 
@@ -18,8 +17,7 @@ from ddp_numpy.scaling.report.findings import Findings
 def main(folder: Path, out: Path | None, required_efficiency: float) -> None:
     """Write what a sweep's samples say as a page, with pictures and tables, and a proposal for computing time."""
     found = Findings(folder)
-    if find_spec("matplotlib") is None:
-        raise InputError("a report needs matplotlib; install it with: pip install matplotlib")
+    need("a report", "matplotlib")
     from ddp_numpy.scaling.report.writing import write  # an extra, which the lab itself does without
 
     written = write(found, out or folder / "report", required_efficiency)
