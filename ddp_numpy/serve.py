@@ -1,4 +1,4 @@
-"""A page on which a trained network reads digits as they are drawn.
+"""A page on which a trained network reads digits as they are drawn, and predictions for programs, over HTTP.
 
 python -m ddp_numpy.serve --weights runs/a
 """
@@ -8,9 +8,12 @@ from pathlib import Path
 
 import click
 
+from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.packages import need
 from ddp_numpy.cli import run
-from ddp_numpy.deploy.drawing_page import BUNDLED_RUN, Runtime, Step, page_files, read_steps, write_page
+from ddp_numpy.deploy.drawing_page import BUNDLED_RUN, Runtime, Step, page_files, read_steps, why_not_drawn, write_page
+
+_PACKAGES = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
 
 
 @click.command("serve", context_settings={"show_default": True, "max_content_width": 110})
@@ -27,23 +30,27 @@ from ddp_numpy.deploy.drawing_page import BUNDLED_RUN, Runtime, Step, page_files
 @click.option("--host", default="127.0.0.1", metavar="NAME", help="The address to answer on; 0.0.0.0 for all networks.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, metavar="N", help="0 takes a free one.")
 def main(weights: Path | None, folder: Path | None, onnxruntime: bool, host: str, port: int) -> None:
-    """Serve a page on which digits are read as they are drawn. The network runs in the page itself.
+    """Serve a page on which digits are read as they are drawn, by the network in the page itself.
 
-    Ends when it is interrupted.
+    Programs get predictions by POST /predict, of any network; /openapi.json describes how. Ends when it is interrupted.
     """
     if onnxruntime:
         need("--onnxruntime", "onnx")
     if folder is None:
-        need("serving", "fastapi", "uvicorn", otherwise="write the page for any web server with --static FOLDER")
+        need("serving", *_PACKAGES, otherwise="write the page for any web server with --static FOLDER")
     steps = read_steps(weights or BUNDLED_RUN)
-    files = page_files(steps, _runtime(steps) if onnxruntime else None)
+    reason = why_not_drawn(steps[-1].model)
+    if reason and (folder or onnxruntime):
+        raise InputError(f"{weights}: {reason}")
+    files = {} if reason else page_files(steps, _runtime(steps) if onnxruntime else None)
     if folder is not None:
         write_page(files, folder)
         click.echo(f"{folder}: the page, {sum(map(len, files.values())):,} bytes in {len(files)} files")
         return
     from ddp_numpy.deploy.server import make_app, serve
 
-    serve(make_app(files), host, port, lambda address: click.echo(f"{address} answers until you press Ctrl-C"))
+    app = make_app(files, steps[-1].model)
+    serve(app, host, port, lambda address: click.echo(f"{address} answers until you press Ctrl-C"))
 
 
 def _runtime(steps: Sequence[Step]) -> Runtime:

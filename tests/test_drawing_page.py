@@ -1,17 +1,14 @@
 """The files of the drawing page, and the command that hands them out. What the page does is tried in tests/browser."""
 
-import http.client
 import json
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from jobs import run_job
+from servers import Server, serving
 
 from ddp_numpy import Dense, InputError, Sequential, save_model
 from ddp_numpy.deploy import onnxruntime_web
@@ -29,26 +26,10 @@ def saved(path: Path, inputs: int = 784, classes: int = 3) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, int]]:
-    """The address of a server of the network that comes with the package."""
-    with subprocess.Popen([sys.executable, *COMMAND, "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        yield "127.0.0.1", int(line.split("/")[2].rpartition(":")[2])
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
-
-
-def ask(
-    server: tuple[str, int], path: str, method: str = "GET", headers: dict[str, str] | None = None
-) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body, of a path that is sent as it stands."""
-    connection = http.client.HTTPConnection(*server, timeout=20)
-    connection.request(method, path, headers=headers or {})
-    answer = connection.getresponse()
-    found = answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
-    connection.close()
-    return found
+def server() -> Iterator[Server]:
+    """Of the network that comes with the package."""
+    with serving() as server:
+        yield server
 
 
 def test_the_page_has_all_that_it_names(tmp_path: Path) -> None:
@@ -66,22 +47,22 @@ def test_the_page_has_all_that_it_names(tmp_path: Path) -> None:
     assert worker.splitlines()[2] != other["worker.js"].decode().splitlines()[2]  # the browser keeps each on its own
 
 
-def test_a_server_hands_out_these_files_and_no_others(server: tuple[str, int]) -> None:
+def test_a_server_hands_out_these_files_and_no_others(server: Server) -> None:
     files = page_files(read_steps(BUNDLED_RUN))
     for name, data in files.items():
-        status, headers, body = ask(server, f"/{name}")
+        status, headers, body = server.ask(f"/{name}")
         assert (status, body) == (200, data)
         assert headers["x-content-type-options"] == "nosniff"
         assert "default-src 'self'" in headers["content-security-policy"]
         assert "server" not in headers
-        assert ask(server, f"/{name}", headers={"If-None-Match": headers["etag"]})[0] == 304
+        assert server.ask(f"/{name}", headers={"If-None-Match": headers["etag"]}).status == 304
     kinds = {"": "text/html", "page.js": "text/javascript", "manifest.webmanifest": "application/manifest+json"}
     for name, kind in kinds.items():
-        assert ask(server, f"/{name}", "HEAD")[1]["content-type"].partition(";")[0] == kind
+        assert server.ask(f"/{name}", method="HEAD").headers["content-type"].partition(";")[0] == kind
     for path in ("/../serve.py", "/..%2fserve.py", "//etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/etc/passwd", "/docs",
                  "/weights-99.bin", "/" + "a" * 5000, "/%00"):  # fmt: skip
-        assert ask(server, path)[0] == 404, path
-    assert ask(server, "/", "POST")[0] == 405
+        assert server.ask(path).status == 404, path
+    assert server.ask("/", b"").status == 405
 
 
 def test_a_folder_gets_the_page_and_keeps_other_files(tmp_path: Path) -> None:
@@ -119,7 +100,7 @@ def test_what_can_t_be_shown_is_refused(tmp_path: Path) -> None:
             (("--weights", "none.npz"), "none.npz: damaged, or not a model or checkpoint of this package"),
             (("--weights", "missing.npz"), "missing.npz: No such file or directory"),
             (
-                ("--weights", "small.npz"),
+                ("--weights", "small.npz", "--static", "site"),
                 "small.npz: the model takes 64 features, and a drawing becomes 28 x 28 pixels",
             ),
             (("--port", str(port)), f"--host 127.0.0.1 --port {port}: Address already in use; choose another one"),

@@ -181,12 +181,12 @@ def _numbers(present: Array) -> Array:
     """Values as numbers (n,), NaN of what is none."""
     try:
         return present.astype(np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return np.array([_number(value) for value in present], np.float64)
 
 
 def _number(value: Any) -> float:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan

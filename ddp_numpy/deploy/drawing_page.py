@@ -50,18 +50,18 @@ class Step(NamedTuple):
 def read_steps(weights: Path) -> list[Step]:
     """The network of a file; or of a run's folder, as it was at each checkpoint that is there, the newest last.
 
-    Raises InputError for what is no network, and for one that does not take what is drawn.
+    Raises InputError for what is no network.
     """
     steps: list[Step] = []
     if weights.is_dir():
         accuracies = metrics_by_epoch(weights, "valid_accuracy")
         for path in checkpoints_by_step(weights / CHECKPOINTS).values():
-            model = _checked(load_model(path), path)
+            model = load_model(path)
             epoch, step = (model.trained.get(name, 0) for name in ("epoch", "step"))
             parts = [f"epoch {epoch}"] * bool(epoch) + [f"{step:,} steps"] * bool(step)
             steps.append(Step(_named(f"After {' and '.join(parts)}", None if step else accuracies.get(epoch)), model))
     if not steps or (weights / MODEL).exists():
-        model = _checked(load_model(weights), weights)
+        model = load_model(weights)
         if not steps or steps[-1].model.digest() != model.digest():
             steps.append(Step(_named("At the end", model.trained.get("valid_accuracy")), model))
     return steps
@@ -71,12 +71,13 @@ def _named(time: str, accuracy: float | None) -> str:
     return time if accuracy is None else f"{time}: reads {accuracy:.2%} of the validation rows right"
 
 
-def _checked(model: Sequential, path: Path) -> Sequential:
-    if (inputs := math.prod(model.input_shape or ())) != SIDE**2 or not are_plain(model.columns):
-        raise InputError(f"{path}: the model takes {inputs:,} features, and a drawing becomes {SIDE} x {SIDE} pixels")
+def why_not_drawn(model: Sequential) -> str | None:
+    """Why the page can't show this network; None if it can."""
     if model.target is not None:
-        raise InputError(f"{path}: the model predicts numbers, and has no classes to show")
-    return model
+        return "the model predicts numbers, and has no classes to show"
+    if (inputs := math.prod(model.input_shape or ())) != SIDE**2 or not are_plain(model.columns):
+        return f"the model takes {inputs:,} features, and a drawing becomes {SIDE} x {SIDE} pixels"
+    return None
 
 
 def page_files(steps: Sequence[Step], runtime: Runtime | None = None) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ All is done in whole numbers, so that a page in a browser can come to the same p
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -18,53 +18,60 @@ Array = npt.NDArray[Any]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")  # and none for which Pillow would start a program
 SIDE, _BOX = 28, 20
-_MOST_PIXELS = 8 * 10**7  # of a picture; about 1 GB while it is read
+MOST_PIXELS = 8 * 10**7  # of a picture; about 1 GB while it is read
 _LEAST_CONTRAST = 32  # of 255, between what is drawn and what it is drawn on
 _OPAQUE = 128  # of 255
 _NOISE = 4  # times what a tenth of the edge differs by at least: one speck far away would make all else small
 
 
 def read_picture(path: Path) -> Array:
-    """The digit on a picture (784,), uint8, white on black, as MNIST has it.
+    """The digit of a picture in a file, as `digit_on` returns it. Raises as that does, and OSError as open() does."""
+    with open_regular(path) as file:
+        return digit_on(file, path)
 
-    Needs Pillow. Raises InputError if it is not there, for what is no picture or a very large one, and if nothing is
-    drawn on it; and OSError as open() does.
+
+def digit_on(file: BinaryIO, name: object, most_pixels: int = MOST_PIXELS) -> Array:
+    """The digit on a picture (784,), uint8, white on black, as MNIST has it. name: of the picture, for messages.
+
+    Needs Pillow. Raises InputError if it is not there, for what is no picture or one of more pixels, and if nothing is
+    drawn on it.
     """
-    return centred(ink(*_grey_and_alpha(path), path))
+    return centred(ink(*_grey_and_alpha(file, name, most_pixels), name))
 
 
-def _grey_and_alpha(path: Path) -> tuple[Array, Array]:
+def _grey_and_alpha(file: BinaryIO, name: object, most_pixels: int) -> tuple[Array, Array]:
     """How light each pixel is (H, W), and how opaque, both uint8."""
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError:
-        raise InputError(f"{path}: reading pictures needs Pillow: pip install pillow") from None
-    with open_regular(path) as file:
-        try:
-            with warnings.catch_warnings(), Image.open(file, formats=_FORMATS) as picture:
-                warnings.simplefilter("ignore")  # about what such files may have beside their pixels
-                if picture.width * picture.height > _MOST_PIXELS:
-                    raise InputError(
-                        f"{path}: has {picture.width:,} x {picture.height:,} pixels; at most {_MOST_PIXELS:,} are read"
-                    )
-                turned = ImageOps.exif_transpose(picture)
-                if turned.mode.startswith(("I", "F")):  # more than 8 bits a pixel, and no transparency
-                    values = np.asarray(turned, np.float64)
-                    values = (values - values.min()) / max(1e-9, values.max() - values.min()) * 255
-                    return values.astype(np.uint8), np.full(values.shape, 255, np.uint8)
-                both = np.asarray(turned.convert("RGBA").convert("LA"))
-                return both[..., 0], both[..., 1]
-        except InputError:
+        raise InputError(f"{name}: reading pictures needs Pillow: pip install pillow") from None
+    try:
+        with warnings.catch_warnings(), Image.open(file, formats=_FORMATS) as picture:
+            warnings.simplefilter("ignore")  # about what such files may have beside their pixels
+            if picture.width * picture.height > most_pixels:
+                raise InputError(
+                    f"{name}: has {picture.width:,} x {picture.height:,} pixels; at most {most_pixels:,} are read"
+                )
+            turned = ImageOps.exif_transpose(picture)
+            if turned.mode.startswith(("I", "F")):  # more than 8 bits a pixel, and no transparency
+                values = np.asarray(turned, np.float64)
+                values = (values - values.min()) / max(1e-9, values.max() - values.min()) * 255
+                return values.astype(np.uint8), np.full(values.shape, 255, np.uint8)
+            both = np.asarray(turned.convert("RGBA").convert("LA"))
+            return both[..., 0], both[..., 1]
+    except InputError:
+        raise
+    except UnidentifiedImageError:
+        raise InputError(f"{name}: no picture that can be read") from None
+    except Image.DecompressionBombError:
+        raise InputError(f"{name}: has too many pixels; at most {most_pixels:,} are read") from None
+    except Exception as error:  # Pillow's readers raise errors of many kinds for damaged files
+        if getattr(error, "errno", None) is not None:  # of the system
             raise
-        except Image.DecompressionBombError:
-            raise InputError(f"{path}: has too many pixels; at most {_MOST_PIXELS:,} are read") from None
-        except Exception as error:  # Pillow's readers raise errors of many kinds for damaged files
-            if getattr(error, "errno", None) is not None:  # of the system
-                raise
-            raise InputError(f"{path}: no picture that can be read, or damaged ({one_line(error)})") from None
+        raise InputError(f"{name}: no picture that can be read, or damaged ({one_line(error)})") from None
 
 
-def ink(grey: Array, alpha: Array, path: Path) -> Array:
+def ink(grey: Array, alpha: Array, name: object) -> Array:
     """How much is drawn at each pixel (H, W), uint8, whether it is dark on light, light on dark, or on nothing.
 
     grey, alpha (H, W): uint8. What most of the edge shows is the background, and how much the edge differs from it is
@@ -88,7 +95,7 @@ def ink(grey: Array, alpha: Array, path: Path) -> Array:
         noise = int(differs[len(differs) * 9 // 10])
     peak = int(amount.max(initial=0))
     if peak < _LEAST_CONTRAST:
-        raise InputError(f"{path}: nothing is drawn on it")
+        raise InputError(f"{name}: nothing is drawn on it")
     least = min(_NOISE * noise, peak // 2)
     drawn: Array = np.clip(amount - least, 0, None) * 255 // (peak - least)
     return drawn.astype(np.uint8)

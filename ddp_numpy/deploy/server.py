@@ -1,17 +1,29 @@
-"""A server of the drawing page. What it hands out lies in memory: no request reaches the file system."""
+"""A server of the drawing page and of predictions. The page lies in memory: no request reaches the file system."""
 
 import contextlib
 import hashlib
+import logging
 import mimetypes
 import socket
-from collections.abc import Callable
+import time
+import warnings
+from collections.abc import AsyncIterator, Callable
 from pathlib import PurePosixPath
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ddp_numpy.base.errors import InputError
+from ddp_numpy.deploy.api import Metrics, make_router
+from ddp_numpy.deploy.gather import Gatherer
+from ddp_numpy.nn import Sequential
 
+MOST_BYTES = 2**24
+"""Of a request's body."""
+_MOST_TOGETHER = 1024  # rows of several requests
 _TYPES = {
     ".bin": "application/octet-stream",
     ".mjs": "text/javascript",
@@ -27,19 +39,67 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+_PATHS = ("/predict", "/model", "/health", "/metrics")  # that are counted one by one
 
 
-def make_app(files: dict[str, bytes]) -> FastAPI:
-    """The application that answers with these files by name, and with index.html at the root."""
-    app = FastAPI(title="ddp_numpy", docs_url=None, redoc_url=None)
+class _Front:
+    """Stands before the application: limits bodies, adds headers to answers, and measures how long they take."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, received = time.perf_counter(), 0
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MOST_BYTES:
+                raise HTTPException(413, f"the body has more than {MOST_BYTES:,} bytes")
+            return message
+
+        async def measured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                path = scope["path"] if scope["path"] in _PATHS else "other"
+                self._metrics.seconds.labels(path, message["status"]).observe(time.perf_counter() - start)
+            await send(message)
+
+        await self._app(scope, limited, measured)
+
+
+def make_app(files: dict[str, bytes], model: Sequential, most_together: int = _MOST_TOGETHER) -> FastAPI:
+    """The application that answers with these files by name, index.html at the root, and with predictions.
+
+    most_together: rows of several requests that go through the network in one pass.
+    """
+    metrics = Metrics()
+    gatherer = Gatherer(model, most_together, metrics.pass_rows.observe)
+
+    @contextlib.asynccontextmanager
+    async def living(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        gatherer.close()
+
+    app = FastAPI(title="ddp_numpy", docs_url=None, redoc_url=None, lifespan=living)
+    app.add_middleware(_Front, metrics=metrics)
+    app.include_router(make_router(model, gatherer, metrics))
     tags = {name: f'"{hashlib.sha256(data).hexdigest()[:32]}"' for name, data in files.items()}
 
     @app.api_route("/{name:path}", methods=["GET", "HEAD"], include_in_schema=False)
     def page(name: str, request: Request) -> Response:
+        if not name and not files:
+            return RedirectResponse("model")
         name = name or "index.html"
         if name not in files:
-            return Response("no such page\n", 404, _HEADERS, "text/plain")
-        headers = _HEADERS | {"ETag": tags[name]}
+            raise HTTPException(404)
+        headers = {"ETag": tags[name]}
         if request.headers.get("If-None-Match") == tags[name]:
             return Response(None, 304, headers)
         return Response(files[name], 200, headers, _type(name))
@@ -63,8 +123,10 @@ def serve(app: FastAPI, host: str, port: int, started: Callable[[str], None]) ->
     except (OSError, UnicodeError) as error:
         why = str(getattr(error, "strerror", None) or error).partition(" (")[0]
         raise InputError(f"--host {host} --port {port}: {why}; choose another one") from None
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it tells of each damaged form
+    warnings.simplefilter("ignore")  # of categories that no row had in training: there is nobody to read them
     shown = f"[{host}]" if ":" in host else host
     with listening:
         started(f"http://{shown}:{listening.getsockname()[1]}/")
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False)).run([listening])
+            uvicorn.Server(uvicorn.Config(app, log_level="error", server_header=False)).run([listening])

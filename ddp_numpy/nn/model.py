@@ -231,19 +231,27 @@ class Sequential:
         Of a model that predicts numbers: these, (B, 1), as they are scaled. row_numbers: of the rows, for messages; by
         default from 1. X and errors: as in `predict`.
         """
+        return self.logits_of(self.features(X, row_numbers), row_numbers)
+
+    def features(self, X: npt.ArrayLike, row_numbers: Any | None = None) -> Array:
+        """The raw features (B, *input_shape) of rows X, numbers of any dtype. Arguments and errors: as of `logits`."""
         if self.input_shape is None:
             raise InputError("the model is not built yet; train it, or load it from a file")
-        values = self._features(X, row_numbers)
+        values = self._columns_of(X, row_numbers)
         if values.dtype.kind == "O":  # columns of several types, numbers among them
             try:
                 values = values.astype(np.float64)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 raise InputError(f"features must be numbers, with none missing: {error}") from None
         if values.dtype.kind not in "iufb":
             raise InputError(f"features must be numbers, not {values.dtype}")
         if values.shape[1:] != self.input_shape or not values.ndim:
             needed = ", ".join(map(str, self.input_shape))
             raise InputError(f"features have the shape {values.shape}, and must have (rows, {needed})")
+        return values
+
+    def logits_of(self, values: Array, row_numbers: Any | None = None) -> Array:
+        """The logits (B, classes) of what `features` returned (B, *input_shape), in pieces that fit into memory."""
         found = np.empty((len(values), *self.output_shape), self.dtype)
         rows = min(_PREDICT_ROWS, max(1, _PREDICT_NUMBERS // self.widest))
         scale = Scaler(self.scale, values.dtype, self.dtype)
@@ -270,7 +278,7 @@ class Sequential:
             found[start : start + rows] = logits  # which lie in memory that the next piece overwrites
         return found
 
-    def _features(self, X: Any, row_numbers: Any | None) -> Array:
+    def _columns_of(self, X: Any, row_numbers: Any | None) -> Array:
         """The raw features of a table or an array, in which columns stand by name, or else in the model's order."""
         names = set(map(str, getattr(X, "columns", ())))
         missing = [column.name for column in self.columns if column.name not in names]

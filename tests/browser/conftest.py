@@ -1,13 +1,10 @@
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
-
-Serve = Callable[..., tuple[str, subprocess.Popen[str]]]
+from servers import Server, serving
 
 
 @pytest.fixture(scope="session")
@@ -24,21 +21,7 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def serve() -> Iterator[Serve]:
-    """Starts servers: from the arguments of the command to their address and process. All end with the module."""
+def serve() -> Iterator[Callable[..., Server]]:
+    """Starts servers with arguments of the command. All end with the module."""
     with ExitStack() as stack:
-        yield lambda *arguments: stack.enter_context(served(*arguments))
-
-
-@contextmanager
-def served(*arguments: Any) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    command = [sys.executable, "-u", "-m", "ddp_numpy.serve", "--port", "0", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert line.startswith("http://"), line + process.stdout.read()
-            yield line.split()[0], process
-        finally:
-            process.terminate()
-            process.wait(10)
+        yield lambda *arguments: stack.enter_context(serving(*arguments))

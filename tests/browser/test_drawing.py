@@ -36,7 +36,7 @@ def digits(count: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def address(serve: Any) -> str:
     """Of a server of the network that comes with the package."""
-    return str(serve()[0])
+    return str(serve().address)
 
 
 @pytest.fixture
@@ -426,14 +426,13 @@ def test_the_layers_and_the_reasons_are_shown(page: Any) -> None:
 
 
 def test_it_works_offline_after_one_visit(chromium: Any, serve: Any) -> None:
-    address, server = serve()
+    server = serve()
     context = chromium.new_context()
     page = context.new_page()
-    page.goto(address)
+    page.goto(server.address)
     page.evaluate("() => navigator.serviceWorker.ready.then(() => true)")
     until(page, "navigator.serviceWorker.controller !== null")
-    server.terminate()
-    server.wait(10)
+    server.end()
     page.reload()
     page.wait_for_selector("html[data-ready]")
     draw(page, digits(10)[0][7])
@@ -472,7 +471,7 @@ def test_onnxruntime_reads_the_same(chromium: Any, serve: Any) -> None:
         runtime_files()
     except InputError as error:
         pytest.skip(str(error))
-    with opened(chromium, serve("--onnxruntime")[0]) as page:
+    with opened(chromium, serve("--onnxruntime").address) as page:
         for number, row in enumerate(digits(10)[0][:3]):
             draw(page, row, 10 + 180 * number, 100, 6, 18)
         page.check("#compare")
@@ -488,7 +487,7 @@ def test_other_classes_have_their_names(chromium: Any, serve: Any, tmp_path: Pat
     model.initialize(np.random.default_rng(0))
     model.class_names = ("<b>circle</b>", "a square & more", "42")
     save_model(model, tmp_path / "m.npz")
-    with opened(chromium, serve("--weights", tmp_path / "m.npz")[0]) as page:
+    with opened(chromium, serve("--weights", tmp_path / "m.npz").address) as page:
         draw(page, digits(10)[0][2])
         assert page.inner_text("#answer") in model.class_names
         assert page.locator("#bars th").all_inner_texts() == list(model.class_names)
