@@ -49,21 +49,24 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path, owner: str = "file") -> Iterator[BinaryIO]:
+def atomic_write(path: Path, owner: str = "file", durable: bool = True) -> Iterator[BinaryIO]:
     """Open a file for writing. The file appears at `path` at the end of the block, if the block raised no exception.
 
     The bytes are written to a hidden file in the same folder and flushed to the disk. Then the hidden file is renamed
     to `path`. So a reader sees the old file or the new one, never a part of a file. owner: a part of the hidden file's
-    name, by which `remove_temporaries` finds it. Raises OSError as open() does.
+    name, by which `remove_temporaries` finds it. durable: whether it must still be there after a power cut, which takes
+    the disk some milliseconds. Raises OSError as open() does.
     """
     temporary = path.parent / f"{HIDDEN}-{owner}-{secrets.token_hex(4)}.tmp"
     try:
         with open(temporary, "xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        if durable:
+            _sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

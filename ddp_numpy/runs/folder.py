@@ -19,8 +19,9 @@ from ddp_numpy.base.files import atomic_write, open_regular, remove_temporaries
 from ddp_numpy.base.lock import FolderLock
 from ddp_numpy.base.threads import blas
 from ddp_numpy.nn import Sequential
-from ddp_numpy.runs.marker import CHECKPOINTS, CONFIG, METRICS, MODEL, TEST, Run, written_to
+from ddp_numpy.runs.marker import CHECKPOINTS, CONFIG, METRICS, MODEL, PROGRESS, TEST, Run, written_to
 from ddp_numpy.runs.model_file import write_model
+from ddp_numpy.runs.progress import Progress
 from ddp_numpy.runs.resume import Complaint, Start
 from ddp_numpy.runs.snapshot import Snapshot
 from ddp_numpy.runs.store import BEST, CheckpointStore, checkpoints_by_step, in_words, later_checkpoints
@@ -99,12 +100,14 @@ class RunFolder:
                     tomli_w.dump(options, file)
                 self._put_aside(start.snapshot or Snapshot(0, 0, {}), steps_made)
                 self._checkpoints = CheckpointStore(self.path / CHECKPOINTS, keep, self._owner, complaint)
+                self._progress = Progress(self.path / PROGRESS, self._owner, self._epochs)
             except BaseException:
                 self._lock.release()
                 raise
 
     def after_step(self, trainer: Trainer) -> None:
-        """Save a checkpoint every so many steps, and when training is about to stop."""
+        """Save a checkpoint every so many steps, and when training is about to stop; tell of progress."""
+        self._progress.after_step(trainer)
         if trainer.stopping or (self._unit == "steps" and trainer.steps_made % self._every == 0):
             self.save(Snapshot(trainer.epoch, trainer.step, trainer.state()), trainer.steps_made)
 
@@ -191,6 +194,7 @@ class RunFolder:
     def close(self) -> None:
         """Finish writing checkpoints, and let other jobs in."""
         self._checkpoints.close()
+        self._progress.end()
         self._lock.release()
 
     def __enter__(self) -> "RunFolder":

@@ -16,6 +16,7 @@ from ddp_numpy.base.files import HIDDEN, atomic_write, open_regular
 
 RUN, CONFIG, METRICS, CHECKPOINTS, MODEL = "run.json", "config.toml", "metrics.jsonl", "checkpoints", "model.npz"
 TEST = "test.json"  # if there were rows to test
+PROGRESS = "progress.json"  # while it trains, if that takes longer than a second
 """What lies in a run's folder. All are files, but CHECKPOINTS is a folder."""
 
 _FORMAT = "ddp_numpy run 1"
@@ -91,7 +92,7 @@ def refuse_links(folder: Path) -> None:
 
     What is written to a link goes to its target, which may be anything of the user's.
     """
-    for name in (RUN, CONFIG, METRICS, CHECKPOINTS, MODEL):
+    for name in (RUN, CONFIG, METRICS, CHECKPOINTS, MODEL, PROGRESS):
         with contextlib.suppress(FileNotFoundError):
             mode = os.lstat(folder / name).st_mode
             if not (stat.S_ISDIR(mode) if name == CHECKPOINTS else stat.S_ISREG(mode)):

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,8 @@ class Epoch:
     """The learning rate of the epoch's last update."""
     images_per_second: float
     """Training rows of all ranks over the time of the training steps alone."""
+    waiting: tuple[float, ...] = ()
+    """Of each rank, the share of the training steps' time that it waited in sums for others."""
     seconds: float
     """Training and evaluation."""
 
@@ -44,10 +47,12 @@ class Epoch:
         assert self.valid_r2 is not None, "an epoch has one or the other"
         return {"valid_r2": self.valid_r2 if math.isfinite(self.valid_r2) else -sys.float_info.max}
 
-    def as_dict(self) -> dict[str, float | None]:
+    def as_dict(self) -> dict[str, Any]:
         """For JSON, which has no word for a number that is not finite but null."""
         values = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
-        return {"epoch": values.pop("number")} | {k: v if math.isfinite(v) else None for k, v in values.items()}
+        epoch, waiting = values.pop("number"), [round(share, 4) for share in values.pop("waiting")]
+        numbers = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        return {"epoch": epoch, **numbers, **({"waiting": waiting} if waiting else {})}
 
 
 def figures(kind: str, sums: Array, data: Dataset) -> dict[str, float]:

@@ -80,6 +80,7 @@ class Trainer:
         """Set it on any rank, in a signal handler too: all ranks raise Interrupted at the end of the same step."""
         self.stopping = False
         """Whether some rank's `stop` was set when the last step was summed up: the same on every rank."""
+        self._sum_seconds = 0.0  # of the epoch's steps so far
         self._context = Context(training=True, seed=seed)
         self._prepared = False
 
@@ -244,7 +245,7 @@ class Trainer:
                 if valid is None and (self.plateau is not None or self.early_stopping is not None):
                     raise InputError("what waits for a lower validation loss needs rows to validate")
         while self.epoch < epochs and not self.ended_early:
-            start, rows_before = time.perf_counter(), self.epoch_sums[2]
+            start, rows_before, self._sum_seconds = time.perf_counter(), self.epoch_sums[2], 0.0
             self.train_epoch(train, on_step)
             trained = time.perf_counter()
             validated = {} if valid is None else figures("valid", self.evaluate(valid), valid)
@@ -256,6 +257,7 @@ class Trainer:
                 **validated,
                 lr=self.optimizer.lr,
                 images_per_second=(len(train) - rows_before) / (trained - start),
+                waiting=self._waiting(trained - start),
                 seconds=time.perf_counter() - start,
             )
             self.step = 0
@@ -263,6 +265,14 @@ class Trainer:
             if epoch.valid_loss is not None:
                 self._see(epoch.valid_loss)
             yield epoch
+
+    def _waiting(self, seconds: float) -> tuple[float, ...]:
+        """The share of these seconds that each rank waited for others in sums. Collective.
+
+        The rank that all wait for does not wait itself, so its time is what sums take; the others' is longer.
+        """
+        spent = self.comm.broadcast(self.comm.gather(self._sum_seconds)) or [0.0]
+        return tuple((own - min(spent)) / seconds for own in spent)
 
     def _see(self, valid_loss: float) -> None:
         """Tell those that wait for a lower validation loss. Collective: every rank tells them that of rank 0."""
@@ -311,7 +321,9 @@ class Trainer:
             exchange.add(piece)
             counts = tally.add(counts, losses, scores)
         exchange.riders[...] = *counts, self.stop
+        start = time.perf_counter()
         exchange.sum()
+        self._sum_seconds += time.perf_counter() - start
         self.sums, self.stopping = tally.figures(exchange.riders[:-1]), bool(exchange.riders[-1])
         if self.schedule is not None:
             rate = self.schedule(self.steps_made) * (1.0 if self.plateau is None else self.plateau.scale)

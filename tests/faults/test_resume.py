@@ -46,7 +46,7 @@ def params(folder: Path) -> np.ndarray:
 
 def metrics(folder: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("images_per_second", "seconds")} for line in lines]
+    return [{k: v for k, v in line.items() if k not in ("images_per_second", "seconds", "waiting")} for line in lines]
 
 
 Stop = tuple[int | None, int, str]
