@@ -24,10 +24,10 @@ test-compare: .venv/installed
 		tests/test_activations.py tests/test_losses.py tests/test_everyday_files.py tests/test_estimators.py \
 		tests/test_evaluate.py
 
-# What a person does on the pages, in a real browser; skipped if there is no chromium.
+# The pages in a real browser, skipped if there is no chromium; the server under strange requests; trackers of runs.
 test-browser: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[mpich,dev,browser]"
-	$(BIN)/python -m pytest tests/browser
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[mpich,dev,browser,trackers]"
+	$(BIN)/python -m pytest tests/browser tests/test_api.py tests/test_dashboard.py
 
 # The quick tests on the oldest versions that pyproject.toml allows; TESTS="tests/test_nn.py …" takes some of them.
 TESTS ?= tests

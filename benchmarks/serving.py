@@ -23,8 +23,9 @@ _SERVER = """
 import sys
 from pathlib import Path
 from ddp_numpy.deploy.drawing_page import read_steps
-from ddp_numpy.deploy.server import make_app, serve
-app = make_app({}, read_steps(Path(sys.argv[1]))[-1].model, int(sys.argv[2]))
+from ddp_numpy.deploy.api import predicting_app
+from ddp_numpy.deploy.server import serve
+app = predicting_app({}, read_steps(Path(sys.argv[1]))[-1].model, int(sys.argv[2]))
 serve(app, "127.0.0.1", 0, lambda address: print(address, flush=True))
 """
 _HEAD = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"

@@ -47,9 +47,10 @@ def main(weights: Path | None, folder: Path | None, onnxruntime: bool, host: str
         write_page(files, folder)
         click.echo(f"{folder}: the page, {sum(map(len, files.values())):,} bytes in {len(files)} files")
         return
-    from ddp_numpy.deploy.server import make_app, serve
+    from ddp_numpy.deploy.api import predicting_app
+    from ddp_numpy.deploy.server import serve
 
-    app = make_app(files, steps[-1].model)
+    app = predicting_app(files, steps[-1].model)
     serve(app, host, port, lambda address: click.echo(f"{address} answers until you press Ctrl-C"))
 
 

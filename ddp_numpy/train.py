@@ -11,6 +11,7 @@ from ddp_numpy.comm import Communicator, is_launched, is_reporter, world
 from ddp_numpy.data import Dataset
 from ddp_numpy.making import learning_rate, make_trainer, read_data, read_test_data, scaled_by, schedule_epochs
 from ddp_numpy.nn.table import table
+from ddp_numpy.runs.beside import need_packages
 from ddp_numpy.runs.circumstances import circumstances
 from ddp_numpy.runs.folder import NoRecord, RunFolder
 from ddp_numpy.runs.report import Report
@@ -53,6 +54,7 @@ def train(settings: Settings, given: set[str], comm: Communicator) -> None:
     start = Start()
     with comm.together():
         if comm.rank == 0:
+            need_packages(settings)
             start = find_start(settings.output.resume, settings.output.out, report.warning)
             settings = start.settings(settings, given)
     settings = comm.broadcast(settings)
@@ -122,10 +124,10 @@ def begin(
         snapshot = start.snapshot or Snapshot(0, 0, {})  # rank 0's counts
         arrays = start.arrays(trainer.state(), settings) if start.snapshot else {}
         trainer.restore(snapshot.epoch, snapshot.step, arrays)
-    hosts = comm.hosts()
+    rank_hosts = comm.rank_hosts()
     with comm.together():
         if comm.rank == 0:
-            how = circumstances(comm, hosts, trainer.epoch, trainer.step)
+            how = circumstances(comm, rank_hosts, trainer.epoch, trainer.step)
             record = RunFolder(start, settings, common, how, trainer.steps_made, report.warning)
     return record
 

@@ -48,10 +48,10 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def serving(*arguments: str | Path) -> Iterator[Server]:
-    """A server that was started with these arguments; it ends with the block."""
-    command = [sys.executable, "-m", "ddp_numpy.serve", "--port", "0", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def serving(*arguments: str | Path, command: str = "serve") -> Iterator[Server]:
+    """A server that was started with these arguments of a command; it ends with the block."""
+    started = [sys.executable, "-m", f"ddp_numpy.{command}", "--port", "0", *map(str, arguments)]
+    with subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()

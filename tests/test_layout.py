@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy": LIBRARY | {"pages", "training", "runs"},
     "predict": LIBRARY | {"deploy", "runs", "cli", ""},
     "evaluate": LIBRARY | {"deploy", "runs", "cli", ""},
+    "dashboard": BASE | {"deploy", "runs", "cli"},
     "serve": LIBRARY | {"deploy", "cli"},
     "export": LIBRARY | {"deploy", "making", "runs", "settings", "cli", ""},
     "cli": BASE | {"comm", "settings"},

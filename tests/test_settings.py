@@ -86,6 +86,7 @@ def some_other(name: str) -> Any:
         "scale": "standard",
         "task": "regress",
         "loss": "huber",
+        "mlflow": "file:m",
     }
     others |= dict.fromkeys(("beta1", "beta2", "decay", "weight-decay", "lr-factor", "average"), 0.5)
     others |= dict.fromkeys(("dropout", "input-dropout", "label-smoothing"), 0.5)
@@ -120,6 +121,7 @@ def test_what_a_change_means_for_a_resumed_run(name: str) -> None:
     assert all(change.startswith(f"--{name} was ") for change in other.changed(before))
     # What is not given comes from the run, but for what each start says anew.
     anew = {"comm", "stall-timeout", "resume", "quiet", "out", "override", "describe", "model-file", "map-above"}
+    anew |= {"dashboard", "tensorboard", "mlflow", "wandb"}
     assert Settings().resuming(other.recorded(), set()) == (Settings() if name in anew else other)
     assert Settings().resuming(other.recorded(), {name}) == Settings()
 

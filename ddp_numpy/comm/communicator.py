@@ -106,10 +106,13 @@ class Communicator(abc.ABC):
         """A block in which this rank may let the others wait as long as it takes, in training too."""
         return self.here.at(Place.UNHURRIED)
 
+    def rank_hosts(self) -> list[str]:
+        """The name of each rank's host, on every rank."""
+        return self.broadcast(self.gather(socket.gethostname())) or []
+
     def hosts(self) -> list[str]:
         """The names of the hosts the ranks run on, each once, in rank order, on every rank."""
-        names = self.broadcast(self.gather(socket.gethostname()))
-        return list(dict.fromkeys(names or []))
+        return list(dict.fromkeys(self.rank_hosts()))
 
     def __str__(self) -> str:
         return f"{self.library or 'one process, no MPI'}" + (f"; sums by {self.sums}" if self.sums else "")

@@ -1,14 +1,15 @@
 """Predictions over HTTP: rows as JSON, or pictures of digits, and what the network says of them."""
 
 import asyncio
+import contextlib
 import io
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
 from pydantic import BaseModel, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -18,11 +19,14 @@ from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.messages import one_line
 from ddp_numpy.deploy.gather import Gatherer
 from ddp_numpy.deploy.handwriting import SIDE, digit_on
+from ddp_numpy.deploy.server import add_files, make_app
 from ddp_numpy.nn import Array, Sequential
 
 MOST_ROWS = 1000  # or pictures, of a request
 _MOST_PIXELS = 2**22  # of a picture
 _AT_ONCE = threading.Semaphore(2)  # pictures that are unpacked: each takes up to 60 MB
+_MOST_TOGETHER = 1024  # rows of several requests
+_COUNTED = ("/predict", "/model", "/health", "/metrics")  # paths, one by one
 _SMALL_BODY = 2**16  # bytes, which are read in a millisecond; others must not hold up other requests
 
 Cell = float | int | str | bool | None
@@ -86,7 +90,29 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def make_router(model: Sequential, gatherer: Gatherer, metrics: Metrics) -> APIRouter:
+def predicting_app(files: dict[str, bytes], model: Sequential, most_together: int = _MOST_TOGETHER) -> FastAPI:
+    """The application that answers with these files by name, and with predictions.
+
+    most_together: rows of several requests that go through the network in one pass.
+    """
+    metrics = Metrics()
+    gatherer = Gatherer(model, most_together, metrics.pass_rows.observe)
+
+    @contextlib.asynccontextmanager
+    async def living(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        gatherer.close()
+
+    def observe(path: str, status: int, seconds: float) -> None:
+        metrics.seconds.labels(path if path in _COUNTED else "other", status).observe(seconds)
+
+    app = make_app(observe, lifespan=living)
+    app.include_router(_make_router(model, gatherer, metrics))
+    add_files(app, files, "model")
+    return app
+
+
+def _make_router(model: Sequential, gatherer: Gatherer, metrics: Metrics) -> APIRouter:
     """The routes /predict, /model, /health and /metrics."""
     router = APIRouter()
 

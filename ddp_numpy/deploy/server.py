@@ -1,4 +1,4 @@
-"""A server of the drawing page and of predictions. The page lies in memory: no request reaches the file system."""
+"""What servers have in common. The files that they hand out lie in memory: no request reaches the file system."""
 
 import contextlib
 import hashlib
@@ -7,8 +7,9 @@ import mimetypes
 import socket
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import PurePosixPath
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -17,13 +18,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ddp_numpy.base.errors import InputError
-from ddp_numpy.deploy.api import Metrics, make_router
-from ddp_numpy.deploy.gather import Gatherer
-from ddp_numpy.nn import Sequential
 
 MOST_BYTES = 2**24
 """Of a request's body."""
-_MOST_TOGETHER = 1024  # rows of several requests
 _TYPES = {
     ".bin": "application/octet-stream",
     ".mjs": "text/javascript",
@@ -39,14 +36,14 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-_PATHS = ("/predict", "/model", "/health", "/metrics")  # that are counted one by one
+Observe = Callable[[str, int, float], None]
 
 
 class _Front:
     """Stands before the application: limits bodies, adds headers to answers, and measures how long they take."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, observe: Observe) -> None:
+        self._app, self._observe = app, observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -67,35 +64,30 @@ class _Front:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-                path = scope["path"] if scope["path"] in _PATHS else "other"
-                self._metrics.seconds.labels(path, message["status"]).observe(time.perf_counter() - start)
+                self._observe(scope["path"], message["status"], time.perf_counter() - start)
             await send(message)
 
         await self._app(scope, limited, measured)
 
 
-def make_app(files: dict[str, bytes], model: Sequential, most_together: int = _MOST_TOGETHER) -> FastAPI:
-    """The application that answers with these files by name, index.html at the root, and with predictions.
+def make_app(observe: Observe = lambda path, status, seconds: None, **options: Any) -> FastAPI:
+    """An application without routes, whose answers have strict headers. observe: called with each answer's time.
 
-    most_together: rows of several requests that go through the network in one pass.
+    options: as FastAPI has them.
     """
-    metrics = Metrics()
-    gatherer = Gatherer(model, most_together, metrics.pass_rows.observe)
+    app = FastAPI(title="ddp_numpy", docs_url=None, redoc_url=None, **options)
+    app.add_middleware(_Front, observe=observe)
+    return app
 
-    @contextlib.asynccontextmanager
-    async def living(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        gatherer.close()
 
-    app = FastAPI(title="ddp_numpy", docs_url=None, redoc_url=None, lifespan=living)
-    app.add_middleware(_Front, metrics=metrics)
-    app.include_router(make_router(model, gatherer, metrics))
+def add_files(app: FastAPI, files: dict[str, bytes], otherwise: str) -> None:
+    """Answer with these files by name, and at the root with index.html; or, if there is none, lead to another path."""
     tags = {name: f'"{hashlib.sha256(data).hexdigest()[:32]}"' for name, data in files.items()}
 
     @app.api_route("/{name:path}", methods=["GET", "HEAD"], include_in_schema=False)
     def page(name: str, request: Request) -> Response:
         if not name and not files:
-            return RedirectResponse("model")
+            return RedirectResponse(otherwise)
         name = name or "index.html"
         if name not in files:
             raise HTTPException(404)
@@ -103,8 +95,6 @@ def make_app(files: dict[str, bytes], model: Sequential, most_together: int = _M
         if request.headers.get("If-None-Match") == tags[name]:
             return Response(None, 304, headers)
         return Response(files[name], 200, headers, _type(name))
-
-    return app
 
 
 def _type(name: str) -> str:
@@ -129,4 +119,7 @@ def serve(app: FastAPI, host: str, port: int, started: Callable[[str], None]) ->
     with listening:
         started(f"http://{shown}:{listening.getsockname()[1]}/")
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(uvicorn.Config(app, log_level="error", server_header=False)).run([listening])
+            config = uvicorn.Config(app, log_level="error", server_header=False, timeout_graceful_shutdown=5)
+            server = uvicorn.Server(config)
+            app.state.is_ending = lambda: server.should_exit  # for answers that go on without end
+            server.run([listening])

@@ -13,13 +13,14 @@ from ddp_numpy.base.threads import blas
 from ddp_numpy.comm import Communicator
 
 
-def circumstances(comm: Communicator, hosts: list[str], epoch: int, step: int) -> dict[str, Any]:
+def circumstances(comm: Communicator, rank_hosts: list[str], epoch: int, step: int) -> dict[str, Any]:
     """When, where and how a start was made: values that JSON can hold.
 
-    hosts: as comm.hosts() returns them. epoch, step: where the start begins, as Trainer counts them. BLAS, CPU and
-    versions are those of this rank's host.
+    rank_hosts: as comm.rank_hosts() returns them. epoch, step: where the start begins, as Trainer counts them. BLAS,
+    CPU and versions are those of this rank's host.
     """
     library, threads = blas()
+    hosts = list(dict.fromkeys(rank_hosts))
     return {
         "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": command(),
@@ -27,6 +28,7 @@ def circumstances(comm: Communicator, hosts: list[str], epoch: int, step: int) -
         "step": step,
         "ranks": comm.size,
         "hosts": hosts,
+        "rank_hosts": list(map(hosts.index, rank_hosts)),
         "mpi": comm.library or None,
         "sums": comm.sums or None,
         "blas": library,

@@ -1,5 +1,6 @@
 """The folder that a run leaves behind: its options, metrics, checkpoints and model. Rank 0 alone writes it."""
 
+import contextlib
 import dataclasses
 import datetime
 import errno
@@ -19,6 +20,7 @@ from ddp_numpy.base.files import atomic_write, open_regular, remove_temporaries
 from ddp_numpy.base.lock import FolderLock
 from ddp_numpy.base.threads import blas
 from ddp_numpy.nn import Sequential
+from ddp_numpy.runs.beside import shown, trackers
 from ddp_numpy.runs.marker import CHECKPOINTS, CONFIG, METRICS, MODEL, PROGRESS, TEST, Run, written_to
 from ddp_numpy.runs.model_file import write_model
 from ddp_numpy.runs.progress import Progress
@@ -94,13 +96,17 @@ class RunFolder:
                 found = start.run_there()  # again: another job may have been faster
                 if not start.may_hold_run:
                     self._refuse_another_run()
-                self._owner = self._mark(found, circumstances).owner
+                marked = self._mark(found, circumstances)
+                self._owner = marked.owner
                 remove_temporaries(self.path, self._owner)  # of a start that was killed
                 with atomic_write(self.path / CONFIG, self._owner) as file:
                     tomli_w.dump(options, file)
                 self._put_aside(start.snapshot or Snapshot(0, 0, {}), steps_made)
                 self._checkpoints = CheckpointStore(self.path / CHECKPOINTS, keep, self._owner, complaint)
+                self._trackers = trackers(settings, self.path, marked.id, complaint)
                 self._progress = Progress(self.path / PROGRESS, self._owner, self._epochs)
+                self._beside = contextlib.ExitStack()
+                self._beside.enter_context(shown(self.path, settings.output.dashboard))
             except BaseException:
                 self._lock.release()
                 raise
@@ -124,7 +130,10 @@ class RunFolder:
         If options were overridden, the line has their values, too: "momentum" for example. A line that can't be written
         is tried again with the next.
         """
-        self._unwritten += json.dumps(self._overridden | epoch.as_dict(), allow_nan=False) + "\n"
+        figures = self._overridden | epoch.as_dict()
+        for tracker in self._trackers:
+            tracker.epoch(figures)
+        self._unwritten += json.dumps(figures, allow_nan=False) + "\n"
         try:
             self._append_unwritten()
         except OSError as error:
@@ -195,6 +204,9 @@ class RunFolder:
         """Finish writing checkpoints, and let other jobs in."""
         self._checkpoints.close()
         self._progress.end()
+        for tracker in self._trackers:
+            tracker.close()
+        self._beside.close()
         self._lock.release()
 
     def __enter__(self) -> "RunFolder":

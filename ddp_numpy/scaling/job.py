@@ -70,7 +70,10 @@ def main(context: click.Context, /, settings: str, seconds: float, target_loss: 
             step_seconds, parts = steps.explained(round(seconds / a_step), a_step)
         else:
             step_seconds, parts = steps.timed(round(seconds / a_step)), None
-    facts = circumstances(comm, comm.hosts(), 0, 0) | {"kernel": platform.release(), "exchange": str(trainer.exchange)}
+    facts = circumstances(comm, comm.rank_hosts(), 0, 0) | {
+        "kernel": platform.release(),
+        "exchange": str(trainer.exchange),
+    }
     facts["ranks_on"] = comm.gather({"host": platform.node(), "cpus": sorted(os.sched_getaffinity(0))})
     exchange = trainer.exchange
     facts |= {"rows": len(train), "summed_bytes": exchange.summed_bytes, "gathered_bytes": exchange.gathered_bytes}

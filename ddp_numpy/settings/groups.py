@@ -316,6 +316,22 @@ class Output(Group):
         (), Override(), metavar="NAME=VALUE", change=Change.MACHINE, recorded=False, repeatable=True,
         help="With --resume: go on with another value on purpose, for example lr=0.003. It is noted.",
     )  # fmt: skip
+    dashboard: int | None = option(
+        None, Whole(0, below=2**16), metavar="PORT", change=Change.MACHINE, recorded=False,
+        help="Show the run on a page while it trains, on http://127.0.0.1:PORT; 0 takes a free one.",
+    )  # fmt: skip
+    tensorboard: bool = option(
+        False, click.BOOL, "Write the figures for TensorBoard, too, into the run's folder.", change=Change.MACHINE,
+        recorded=False,
+    )  # fmt: skip
+    mlflow: str | None = option(
+        None, Text(), metavar="URI", change=Change.MACHINE, recorded=False,
+        help="Send the figures to MLflow, too: the address of a server, or file:FOLDER.",
+    )  # fmt: skip
+    wandb: bool = option(
+        False, click.BOOL, "Send the figures to Weights & Biases, too; WANDB_MODE=offline writes them into the run's "
+        "folder.", change=Change.MACHINE, recorded=False,
+    )  # fmt: skip
     describe: bool = option(
         False, click.BOOL, "Print the network as a table, and train nothing.", change=Change.MACHINE, recorded=False
     )  # fmt: skip

@@ -7,15 +7,14 @@ import json
 import os
 import re
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from layers import LAYERS, Entry
+from windows import opened, until
 
 from ddp_numpy import Dense, InputError, Sequential, SingleProcess, load_data, load_model, save_model
 from ddp_numpy.base.scale import Scale
@@ -45,21 +44,6 @@ def page(chromium: Any, address: str) -> Iterator[Any]:
         yield page
 
 
-@contextmanager
-def opened(chromium: Any, address: str, **options: Any) -> Iterator[Any]:
-    """The page in a window of its own. It must ask no other host for anything, and have no error in its console."""
-    context = chromium.new_context(**options)
-    page, wrong = context.new_page(), []
-    page.on("request", lambda request: request.url.startswith((address, "blob:")) or wrong.append(request.url))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda line: line.type in ("error", "warning") and wrong.append(line.text))
-    page.goto(address)
-    page.wait_for_selector("html[data-ready]")
-    yield page
-    context.close()
-    assert wrong == []
-
-
 def at(page: Any, x: float, y: float) -> tuple[float, float]:
     """A point of the sheet, in the window."""
     box = page.locator("#sheet").bounding_box()
@@ -85,14 +69,6 @@ def draw(page: Any, row: np.ndarray, left: float = 150, top: float = 80, scale: 
 def settled(page: Any) -> None:
     """Wait until the page has read what was drawn."""
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
-def until(page: Any, expression: str) -> None:
-    """Wait until JavaScript finds this to be true. Playwright's own way needs eval, which the page forbids."""
-    end = time.monotonic() + 60
-    while not page.evaluate(expression):
-        assert time.monotonic() < end, expression
-        time.sleep(0.02)
 
 
 def said(page: Any, name: str, words: str) -> None:
