@@ -200,6 +200,8 @@ def test_whole_numbers_of_8_bits_say_nearly_the_same(model: str, tmp_path: Path)
     assert (tmp_path / "m.onnx").stat().st_size < 0.3 * to_onnx(trained, metadata(trained)).ByteSize()
     with pytest.raises(InputError, match=r"m.onnx: was not written by this package, or in 8 bits"):
         load_onnx(tmp_path / "m.onnx")
+    if model != "mlp":
+        return
     refusals = {"run/model.npz": "is no run's folder", "run": "these are not the rows that the run was trained on"}
     for weights, words in refusals.items():
         config = tmp_path / "run" / "config.toml"

@@ -129,7 +129,8 @@ def write_page(files: dict[str, bytes], folder: Path) -> None:
     with writing(folder):
         if folder.exists() and any(folder.iterdir()) and not _is_page(folder):
             raise InputError(f"{folder}: has files in it, and no page of this package; choose another folder")
-        for name, data in files.items():
+        # What tells that it is a page comes first: if this is killed half-way, it can be done again.
+        for name, data in sorted(files.items(), key=lambda item: item[0] != _NETWORK):
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as file:

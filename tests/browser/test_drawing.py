@@ -225,6 +225,17 @@ def test_by_touch_on_a_phone_drawing_never_scrolls(chromium: Any, address: str) 
         until(page, "scrollY > 0")
 
 
+def test_a_pen_draws_as_a_mouse_does(page: Any) -> None:
+    pen = page.context.new_cdp_session(page)
+    moves = [("mouseMoved", 60 + 26 * step) for step in range(1, 12)]
+    for kind, y in [("mousePressed", 60), *moves, ("mouseReleased", 346)]:
+        left, top = at(page, 280, y)
+        pen.send("Input.dispatchMouseEvent", {"type": kind, "x": left, "y": top, "button": "left", "buttons": 1,
+                                              "clickCount": 1, "pointerType": "pen"})  # fmt: skip
+    settled(page)
+    assert page.inner_text("#answer") == "1"
+
+
 def test_by_keyboard_and_for_a_screen_reader(page: Any) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "sheet"

@@ -219,8 +219,14 @@ byId("compare").addEventListener("change", async ({ target }) => {
   compared = null;
   byId("compared").textContent = target.checked ? "onnxruntime is starting …" : "";
   if (!target.checked) return;
-  await startComparing(Number(byId("step").value));
-  compare();
+  try {
+    await startComparing(Number(byId("step").value));
+    await compare();
+  } catch (error) {
+    target.checked = false;
+    compared = null;
+    byId("compared").textContent = `onnxruntime can't run here: ${error.message}`;
+  }
 });
 read();
 navigator.serviceWorker?.register("worker.js");
