@@ -22,6 +22,7 @@ from ddp_numpy.deploy.drawing_page import BUNDLED_RUN
 from ddp_numpy.deploy.gather import Gatherer
 from ddp_numpy.deploy.handwriting import read_picture
 
+NO_FILE = b'--edge\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--edge--\r\n'
 _, DIGITS = load_data("digits", SingleProcess())
 MODEL = load_model(BUNDLED_RUN)
 
@@ -108,7 +109,7 @@ def test_what_is_wrong_gets_its_reason(server: Server) -> None:
             "2,049 x 2,049 pixels; at most 4,194,304 are read",
         ),
         (*form([b"nothing"]), 422, "0.png: no picture that can be read"),
-        (*form([]), 422, "there is no picture in the form"),
+        (NO_FILE, form([])[1], 422, "there is no picture in the form"),
         (b"nothing", "multipart/form-data; boundary=edge", 400, ""),
         (b"nothing", "text/plain", 415, "send application/json"),
     ):

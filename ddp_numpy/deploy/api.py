@@ -12,6 +12,7 @@ import numpy as np
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
 from pydantic import BaseModel, Field, ValidationError
+from python_multipart.exceptions import FormParserError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
@@ -29,7 +30,7 @@ _MOST_TOGETHER = 1024  # rows of several requests
 _COUNTED = ("/predict", "/model", "/health", "/metrics")  # paths, one by one
 _SMALL_BODY = 2**16  # bytes, which are read in a millisecond; others must not hold up other requests
 
-Cell = float | int | str | bool | None
+Cell = float | Annotated[int, Field(ge=-(2**63), lt=2**64)] | str | bool | None  # larger ones are no number of pandas'
 _SIZE = Field(min_length=1, max_length=MOST_ROWS)
 
 
@@ -164,14 +165,18 @@ async def _features(request: Request, model: Sequential) -> Array:
     if kind.startswith("image/"):
         return await run_in_threadpool(_of_pictures, [("the picture", await request.body())], model)
     if kind == "multipart/form-data":
-        async with request.form(max_files=MOST_ROWS, max_fields=MOST_ROWS) as form:
-            files = [
-                (one.filename or name, await one.read())
-                for name, one in form.multi_items()
-                if isinstance(one, UploadFile)
-            ]
-        return await run_in_threadpool(_of_pictures, files, model)
+        return await run_in_threadpool(_of_pictures, await _files(request), model)
     raise HTTPException(415, "send application/json, one picture as image/png or image/jpeg, or a form with several")
+
+
+async def _files(request: Request) -> list[tuple[str, bytes]]:
+    """The files of a form, with their names."""
+    try:
+        async with request.form(max_files=MOST_ROWS, max_fields=MOST_ROWS) as form:
+            parts = [(name, one) for name, one in form.multi_items() if isinstance(one, UploadFile)]
+            return [(one.filename or name, await one.read()) for name, one in parts]
+    except FormParserError as error:  # which Starlette 0.46 lets through
+        raise HTTPException(400, one_line(error)) from None
 
 
 def _of_json(body: bytes, model: Sequential) -> Array:
