@@ -82,6 +82,9 @@ def test_what_is_damaged_or_hidden_is_left_out(tmp_path: Path) -> None:
         (folder / name).write_bytes(b"\xff{" * 10)
     run = only_run(Watch([folder]))
     assert (run.facts["starts"], run.facts["options"], run.facts["progress"]) == ([], {}, None)
+    (folder / "config.toml").write_text("lr = inf\nmodel = 2000-01-01\nseed = nan\nepochs = 5\n")
+    shown = only_run(Watch([folder])).facts["options"]
+    assert shown == {"lr": "inf", "model": "2000-01-01", "seed": "nan", "epochs": 5}
     with pytest.raises(InputError, match="no folder; give those of runs, or one with runs in it"):
         Watch([tmp_path / "missing"])
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ class RunWatch:
             "status": self._status(progress),
             "progress": progress if isinstance(progress, dict) else None,
             "starts": [one for one in run.get("starts", []) if isinstance(one, dict)] if isinstance(run, dict) else [],
-            "options": {name: options[name] for name in _SHOWN if name in options},
+            "options": {name: _plain(options[name]) for name in _SHOWN if name in options},
             "checkpoints": self._checkpoints(),
             "test": self._read(TEST, _json, None),
         }
@@ -100,6 +101,12 @@ class Watch:
     def _name(self, folder: Path) -> str:
         taken = {run.name for run in self.runs.values()}
         return folder.name if folder.name and folder.name not in taken else str(folder)
+
+
+def _plain(value: Any) -> str | int | float:
+    """As JSON can hold it: TOML knows dates and infinity, too."""
+    fits = isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    return value if fits else str(value)
 
 
 def _json(text: str) -> Any:

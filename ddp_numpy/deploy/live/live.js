@@ -96,7 +96,7 @@ function* facts(run) {
   const rate = progress?.images_per_second ?? last?.images_per_second;
   if (rate) yield ["rate", `${number(rate)} rows/s`];
   const lr = progress?.lr ?? last?.lr ?? options.lr;
-  if (lr) yield ["learning rate", number(lr)];
+  if (Number.isFinite(lr)) yield ["learning rate", number(lr)];
   if (progress) yield ["loss so far", number(progress.train_loss)];
   const start = starts.at(-1);
   if (start) yield ["ranks", `${start.ranks} on ${start.hosts.join(", ")}`];

@@ -5,7 +5,7 @@ import { centred, digits, greyAndAlpha, ink } from "./picture.js";
 import { Sheet } from "./sheet.js";
 import { showLayer, showReasons, showRow } from "./views.js";
 
-const MOST_PIXELS = 4096 * 4096; // of an opened picture; larger ones are made smaller first
+const MOST_PIXELS = 2048 * 2048; // of an opened picture; larger ones are made smaller first
 const QUIET_MILLISECONDS = 500; // before a screen reader is told
 const STILL = ["Augment", "Dropout", "Flatten", "Reshape"]; // layers that show nothing of their own
 
@@ -120,7 +120,7 @@ async function take(step) {
   if (step !== Number(byId("step").value)) return; // the slider went on meanwhile
   network = next;
   byId("step-name").textContent = about.steps[step].name;
-  if (compared) await startComparing(step);
+  if (compared) await startComparing(step).catch(comparingFailed);
   read();
 }
 
@@ -129,7 +129,7 @@ async function open(file) {
   const trouble = byId("trouble");
   trouble.textContent = "";
   try {
-    let image = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+    const image = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
     const scale = Math.min(1, Math.sqrt(MOST_PIXELS / (image.width * image.height)));
     const canvas = new OffscreenCanvas(Math.ceil(image.width * scale), Math.ceil(image.height * scale));
     const context = canvas.getContext("2d");
@@ -148,6 +148,12 @@ async function startComparing(step) {
   runtime.env.wasm.wasmPaths = new URL("onnxruntime/", location.href).href;
   const session = await runtime.InferenceSession.create(about.steps[step].onnx);
   compared = { session, Tensor: runtime.Tensor };
+}
+
+function comparingFailed({ message }) {
+  compared = null;
+  byId("compare").checked = false;
+  byId("compared").textContent = `onnxruntime can't run here: ${message}`;
 }
 
 /** Show what onnxruntime makes of the same pixels. */
@@ -219,14 +225,7 @@ byId("compare").addEventListener("change", async ({ target }) => {
   compared = null;
   byId("compared").textContent = target.checked ? "onnxruntime is starting …" : "";
   if (!target.checked) return;
-  try {
-    await startComparing(Number(byId("step").value));
-    await compare();
-  } catch (error) {
-    target.checked = false;
-    compared = null;
-    byId("compared").textContent = `onnxruntime can't run here: ${error.message}`;
-  }
+  await startComparing(Number(byId("step").value)).then(compare).catch(comparingFailed);
 });
 read();
 navigator.serviceWorker?.register("worker.js");
