@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import importlib.metadata
 import platform
 import shlex
 import sys
@@ -60,6 +59,8 @@ def _cpu() -> str:
 
 def _version(package: str) -> str | None:
     """The version of an installed package; None if it is not installed."""
+    import importlib.metadata  # which takes 28 ms, and only rank 0 needs it
+
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
     return None
