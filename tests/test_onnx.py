@@ -180,7 +180,7 @@ def test_what_can_not_be_exported_is_refused(digits: Path, tmp_path: Path, rng: 
     assert (job.status, job.error_lines) == (2, ["error: exporting needs onnx; install it with: pip install onnx"])
 
 
-@pytest.mark.parametrize("model", ["mlp", "resnet8"])
+@pytest.mark.parametrize("model", ["mlp", pytest.param("resnet8", marks=pytest.mark.slow)])
 def test_whole_numbers_of_8_bits_say_nearly_the_same(model: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime.quantization")
     options = ("--epochs", "1", "--optimizer", "adam", "--model", model, "--out", "run")

@@ -60,7 +60,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("ring", "lr", (2 * LARGE,)),
     ],
 )
-@pytest.mark.parametrize("hosts", [64, 256, 1024])
+@pytest.mark.parametrize("hosts", [64, 256, pytest.param(1024, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("network", TOPOLOGIES)
 def test_a_sum_takes_as_long_as_in_simgrid(
     network: str, hosts: int, algorithm: Algorithm, name: str, counts: tuple[int, ...], program: Path
