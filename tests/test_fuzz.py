@@ -131,7 +131,7 @@ def in_time() -> Iterator[None]:
 def test_damaged_data(case: Callable[[Rng, Path], bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # nobody cuts the power, and it takes most of the time
     deadline, tried, taken = time.monotonic() + SECONDS, 0, 0
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline or tried <= 20 * SECONDS:  # a busy machine takes longer for as many
         folder = tmp_path / str(tried)
         folder.mkdir()
         try:
@@ -141,7 +141,6 @@ def test_damaged_data(case: Callable[[Rng, Path], bool], tmp_path: Path, monkeyp
             raise AssertionError(f"DDP_NUMPY_FUZZ_SEED={SEED}, number {tried}, in {folder}") from error
         shutil.rmtree(folder)
         tried += 1
-    assert tried > 20 * SECONDS
     assert taken > 10  # some damage does not matter
 
 

@@ -101,7 +101,7 @@ USES: dict[Callable[[Random], bytes], tuple[Callable[[Path], None], ...]] = {
 def test_a_right_result_or_one_line(make: Callable[[Random], bytes], tmp_path: Path) -> None:
     path = tmp_path / "file"
     deadline, seed, right = time.monotonic() + SECONDS, FIRST_SEED, 0
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline or seed <= FIRST_SEED + 50:  # a busy machine takes longer for as many
         path.write_bytes(make(Random(seed)))
         for use in USES[make]:
             begun = time.monotonic()
@@ -117,7 +117,6 @@ def test_a_right_result_or_one_line(make: Callable[[Random], bytes], tmp_path: P
             assert time.monotonic() - begun < 10, f"{use.__name__}, seed {seed}"
         seed += 1
     tried = seed - FIRST_SEED
-    assert tried > 50
     assert 0.05 * tried < right, "valid files are among them"
 
 
