@@ -10,6 +10,11 @@ from ddp_numpy.base.memory import reading
 from ddp_numpy.runs.marker import METRICS
 
 
+def from_json(text: str | bytes) -> Any:
+    """As json.loads, but NaN and infinity are None: JavaScript can't read them. Raises ValueError, RecursionError."""
+    return json.loads(text, parse_constant=lambda _: None)
+
+
 class MetricsFile:
     """Reads the lines that a run has added since the last time, and waits for the end of one that is not whole yet."""
 
@@ -37,7 +42,7 @@ class MetricsFile:
         before = len(self.epochs)
         for line in whole[0].splitlines():
             try:
-                figures = json.loads(line, parse_constant=lambda _: None)  # JavaScript does not know NaN
+                figures = from_json(line)
                 figures["epoch"] = int(figures["epoch"])
             except (ValueError, TypeError, KeyError, RecursionError):  # torn, by a start that was killed
                 continue

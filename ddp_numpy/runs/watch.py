@@ -1,7 +1,6 @@
 """Watches runs by their folders alone: nothing is written there, and no run knows of it."""
 
 import contextlib
-import json
 import math
 import time
 import tomllib
@@ -11,7 +10,7 @@ from typing import Any
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.runs.marker import CHECKPOINTS, CONFIG, METRICS, MODEL, PROGRESS, RUN, TEST
-from ddp_numpy.runs.metrics import MetricsFile
+from ddp_numpy.runs.metrics import MetricsFile, from_json
 from ddp_numpy.runs.store import BEST, checkpoints_by_step
 
 _QUIET_SECONDS = 30.0  # without news a run counts as stopped: it writes progress once a second
@@ -39,8 +38,8 @@ class RunWatch:
             self.facts, self.version = facts, self.version + 1
 
     def _facts(self) -> dict[str, Any]:
-        progress = self._read(PROGRESS, _json, None)
-        run: Any = self._read(RUN, _json, {})
+        progress = self._read(PROGRESS, from_json, None)
+        run: Any = self._read(RUN, from_json, {})
         options: dict[str, Any] = self._read(CONFIG, tomllib.loads, {})
         return {
             "status": self._status(progress),
@@ -48,7 +47,7 @@ class RunWatch:
             "starts": [one for one in run.get("starts", []) if isinstance(one, dict)] if isinstance(run, dict) else [],
             "options": {name: _plain(options[name]) for name in _SHOWN if name in options},
             "checkpoints": self._checkpoints(),
-            "test": self._read(TEST, _json, None),
+            "test": self._read(TEST, from_json, None),
         }
 
     def _status(self, progress: Any) -> str:
@@ -107,10 +106,6 @@ def _plain(value: Any) -> str | int | float:
     """As JSON can hold it: TOML knows dates and infinity, too."""
     fits = isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
     return value if fits else str(value)
-
-
-def _json(text: str) -> Any:
-    return json.loads(text, parse_constant=lambda _: None)  # JavaScript does not know NaN
 
 
 def _is_run(folder: Path) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from servers import Server, serving
+from windows import opened
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +26,15 @@ def serve() -> Iterator[Callable[..., Server]]:
     """Starts servers with arguments of the command. All end with the module."""
     with ExitStack() as stack:
         yield lambda *arguments: stack.enter_context(serving(*arguments))
+
+
+@pytest.fixture(scope="module")
+def address(serve: Any) -> str:
+    """Of a server of the network that comes with the package."""
+    return str(serve().address)
+
+
+@pytest.fixture
+def page(chromium: Any, address: str) -> Iterator[Any]:
+    with opened(chromium, address) as page:
+        yield page

@@ -1,9 +1,13 @@
-"""A page in a window of its own, and what tests wait for there."""
+"""A page in a window of its own, what tests wait for there, and the digits that they draw."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
+
+from ddp_numpy import SingleProcess, load_data
 
 
 @contextmanager
@@ -27,3 +31,10 @@ def until(page: Any, expression: str) -> None:
     while not page.evaluate(expression):
         assert time.monotonic() < end, expression
         time.sleep(0.02)
+
+
+def digits(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Digits of MNIST's test set, and which they are: as many of each."""
+    _, valid = load_data("digits", SingleProcess())
+    rows = np.sort(np.concatenate([np.flatnonzero(valid.labels == label)[: count // 10] for label in range(10)]))
+    return valid.features[rows], valid.labels[rows]

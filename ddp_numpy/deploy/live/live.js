@@ -56,7 +56,6 @@ function card(run) {
   bar.ariaLabel = `${run.name}: ${percent(done / all)} done`;
   run.card.querySelector("dl").replaceChildren(...lines.flatMap(([name, value]) => [text("dt", name), text("dd", value)]));
   run.card.querySelector(".ranks").replaceChildren(...ranks(run));
-  runs.set(run.folder, run);
 }
 
 function newCard(run) {
