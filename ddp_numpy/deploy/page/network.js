@@ -103,8 +103,9 @@ class Conv2D {
     this.filters = filters;
     this.W = params.take(this.places * this.channels * filters);
     this.b = params.take(filters);
-    this.seen = new Float64Array(this.places * this.channels); // the numbers of a window that are not 0,
-    this.rows = new Int32Array(this.seen.length); // and where the rows of W begin that belong to them
+    this.seen = new Float64Array(this.inputs); // each pixel's numbers that are not 0,
+    this.rows = new Int32Array(this.inputs); // where the rows of W that belong to them begin,
+    this.ends = new Int32Array(this.inputs); // and where they end
   }
 
   forward(X) {
@@ -113,10 +114,12 @@ class Conv2D {
 
   /** Behind a ReLU, half of the numbers are 0 and left out; the others are added up for eight filters at a time. */
   #forwardAll(X) {
-    const { W, b, filters, seen, rows } = this;
+    const { W, b, filters, places, channels, seen, rows, ends, windows } = this;
+    this.#look(X);
+    const { offsets } = windows;
+    const block = channels * filters;
     const Y = new Float64Array(product(this.shape));
-    for (let window = 0, to = 0; to < Y.length; window += this.places, to += filters) {
-      const count = this.#look(X, window);
+    for (let window = 0, to = 0; to < Y.length; window += places, to += filters) {
       let f = 0;
       for (; f + 8 <= filters; f += 8) {
         let y0 = b[f];
@@ -127,17 +130,22 @@ class Conv2D {
         let y5 = b[f + 5];
         let y6 = b[f + 6];
         let y7 = b[f + 7];
-        for (let n = 0; n < count; n++) {
-          const x = seen[n];
-          const at = rows[n] + f;
-          y0 += x * W[at];
-          y1 += x * W[at + 1];
-          y2 += x * W[at + 2];
-          y3 += x * W[at + 3];
-          y4 += x * W[at + 4];
-          y5 += x * W[at + 5];
-          y6 += x * W[at + 6];
-          y7 += x * W[at + 7];
+        for (let place = 0, first = f; place < places; place++, first += block) {
+          const from = offsets[window + place];
+          if (from < 0) continue;
+          const end = ends[from];
+          for (let n = from; n < end; n++) {
+            const x = seen[n];
+            const at = rows[n] + first;
+            y0 += x * W[at];
+            y1 += x * W[at + 1];
+            y2 += x * W[at + 2];
+            y3 += x * W[at + 3];
+            y4 += x * W[at + 4];
+            y5 += x * W[at + 5];
+            y6 += x * W[at + 6];
+            y7 += x * W[at + 7];
+          }
         }
         Y[to + f] = y0;
         Y[to + f + 1] = y1;
@@ -150,28 +158,30 @@ class Conv2D {
       }
       for (; f < filters; f++) {
         let y = b[f];
-        for (let n = 0; n < count; n++) y += seen[n] * W[rows[n] + f];
+        for (let place = 0, first = f; place < places; place++, first += block) {
+          const from = offsets[window + place];
+          if (from < 0) continue;
+          for (let n = from; n < ends[from]; n++) y += seen[n] * W[rows[n] + first];
+        }
         Y[to + f] = y;
       }
     }
     return Y;
   }
 
-  /** Note the numbers under a window that are not 0; returns how many there are. */
-  #look(X, window) {
-    const { places, channels, filters, seen, rows, windows } = this;
-    let count = 0;
-    for (let place = 0; place < places; place++) {
-      const from = windows.offsets[window + place];
-      if (from < 0) continue;
+  /** Note each pixel's numbers that are not 0, from where the pixel begins up to ends[where it begins]. */
+  #look(X) {
+    const { channels, filters, seen, rows, ends } = this;
+    for (let pixel = 0; pixel < X.length; pixel += channels) {
+      let count = pixel;
       for (let c = 0; c < channels; c++) {
-        const x = X[from + c];
+        const x = X[pixel + c];
         if (x === 0) continue;
         seen[count] = x;
-        rows[count++] = (place * channels + c) * filters;
+        rows[count++] = c * filters;
       }
+      ends[pixel] = count;
     }
-    return count;
   }
 
   /** Depthwise: filter f sees the channel floor(f / (F / groups)) alone. */
