@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 _BLOCK_BYTES = 2**18  # that the processor's cache holds, with what is made of them
+_KEPT_BYTES = 2**24
 _DIGITS = 3  # of the largest number
 _UTF8_MARK = b"\xef\xbb\xbf"
 
@@ -23,7 +24,15 @@ def small_numbers(header: bytes, lines: bytes, mark: bytes) -> tuple[list[str], 
         lines = lines.replace(b"\r\n", b"\n")
     if not lines.endswith(b"\n"):
         lines += b"\n"
-    found, start = [], 0
+    try:
+        columns = [name.decode() for name in names]
+    except UnicodeDecodeError:
+        return None
+    numbers = np.empty((lines.count(b"\n"), len(names)), np.uint8)
+    # Once a process has freed this much in one piece, glibc keeps the memory that blocks free, for the next block. Else
+    # each block's arrays lie in new pages, which takes as long again as the numbers (LOG: small numbers in text).
+    np.empty(_KEPT_BYTES, np.uint8)
+    start = row = 0
     while start < len(lines):
         stop = lines.rfind(b"\n", start, start + _BLOCK_BYTES) + 1
         if not stop:  # a line is longer than a block
@@ -31,16 +40,13 @@ def small_numbers(header: bytes, lines: bytes, mark: bytes) -> tuple[list[str], 
         block = _numbers(np.frombuffer(lines, np.uint8, stop - start, start), len(names), mark)
         if block is None:
             return None
-        found.append(block)
-        start = stop
-    try:
-        return [name.decode() for name in names], np.concatenate(found)
-    except UnicodeDecodeError:
-        return None
+        numbers[row : row + len(block)] = block
+        start, row = stop, row + len(block)
+    return columns, numbers
 
 
-def _numbers(text: npt.NDArray[np.uint8], columns: int, mark: bytes) -> npt.NDArray[np.uint8] | None:
-    """The numbers (n, columns) of whole lines.
+def _numbers(text: npt.NDArray[np.uint8], columns: int, mark: bytes) -> npt.NDArray[np.uint16] | None:
+    """The numbers (n, columns) of whole lines, at most 255.
 
     Example: in "7,255\\n", fields end at 1 and 5, and are 1 and 3 digits wide. The digits before an end count 1, 10 and
     100, as far as the field is wide.
@@ -63,4 +69,4 @@ def _numbers(text: npt.NDArray[np.uint8], columns: int, mark: bytes) -> npt.NDAr
         numbers += np.uint16(10**place) * (digits[at] * (width > place))
     if numbers.max() > 255:
         return None
-    return numbers.astype(np.uint8).reshape(-1, columns)
+    return numbers.reshape(-1, columns)
