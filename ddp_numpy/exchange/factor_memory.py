@@ -64,6 +64,12 @@ class CutLayer:
     """Whether its X are the input rows, which each node has, and can read anew."""
 
 
+def input_layer(cuts: Mapping[Layer, Cut], model: Sequential) -> Layer | None:
+    """The model's first layer, if its X are the input rows: these each rank can read from the data. None if not."""
+    first = model.layers[0]
+    return first if first in cuts and cuts[first].X_is_input else None
+
+
 def factor_shapes(cuts: Mapping[Layer, Cut], rows: int, dtype: Any) -> Shapes:
     """The memory of so many rows' factors."""
     shapes: Shapes = {}
@@ -75,7 +81,7 @@ def factor_shapes(cuts: Mapping[Layer, Cut], rows: int, dtype: Any) -> Shapes:
 
 def cut_layers(cuts: Mapping[Layer, Cut], memory: Mapping[str, Array], model: Sequential, loss: Loss) -> list[CutLayer]:
     """These layers of a model, with memory as factor_shapes names it."""
-    places, layers = model.layer_slices(), model.layers
+    places, layers, first = model.layer_slices(), model.layers, input_layer(cuts, model)
     # By layer, what writes X and dY. It is not known of layers within layers.
     writers: dict[Layer, tuple[RowBuffer | None, RowBuffer | None]] = {
         layer: (before.outputs if before else None, behind.input_gradients if behind else loss.gradients)
@@ -92,7 +98,7 @@ def cut_layers(cuts: Mapping[Layer, Cut], memory: Mapping[str, Array], model: Se
                 memory[f"X of {layer.number}"],
                 memory[f"dY of {layer.number}"],
                 *writers.get(layer, (None, None)),
-                layer is layers[0],
+                layer is first,
             )
         )
     return found

@@ -33,6 +33,7 @@ from ddp_numpy.exchange.factor_memory import (
     Shapes,
     cut_layers,
     factor_shapes,
+    input_layer,
     move_state,
     node_memory,
     state_shapes,
@@ -127,8 +128,9 @@ class FactorExchange:
             if not rows.alone and (array.shape == model.params.shape or self._update_whole)
         }
         most_blocks, most_chunks = MOST_BLOCKS * len(cuts) + ranks, -(-rows.chunks // ranks)
-        factors, first = factor_shapes(cuts, rows.held, model.dtype), f"X of {model.layers[0].number}"
-        own = {name: factors.pop(name) for name in list(factors) if rows.alone or (rows.read_anew and name == first)}
+        factors, first = factor_shapes(cuts, rows.held, model.dtype), input_layer(cuts, model)
+        read = f"X of {first.number}" if first is not None and rows.read_anew else None
+        own = {name: factors.pop(name) for name in list(factors) if rows.alone or name == read}
         shared: Shapes = {
             "mailbox": (model.params.shape, model.dtype),
             "grads": (model.params.shape if self._update_whole else (0,), model.dtype),

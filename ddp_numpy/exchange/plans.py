@@ -18,7 +18,7 @@ from ddp_numpy.exchange.division import (
     node_rows,
     whole_batch,
 )
-from ddp_numpy.exchange.factor_memory import CutLayer, FactorPiece, factor_piece
+from ddp_numpy.exchange.factor_memory import CutLayer, FactorPiece, factor_piece, input_layer
 from ddp_numpy.exchange.gathering import Gathering
 from ddp_numpy.exchange.gradients import default_micro_rows
 from ddp_numpy.exchange.protocol import PIECE_ROWS, piece_rows
@@ -75,7 +75,8 @@ def plan_rows(
     micro = micro_rows or default_micro_rows(batch_size) if reproducible else None
     unit = micro or 1
     batch, places = -(-batch_size // unit) * unit, model.layer_slices()
-    moved = sum(math.prod(cut.X) * (layer is not model.layers[0]) + math.prod(cut.dY) for layer, cut in cuts.items())
+    first = input_layer(cuts, model)
+    moved = sum(math.prod(cut.X) * (layer is not first) + math.prod(cut.dY) for layer, cut in cuts.items())
     numbers = sum(places[layer].stop - places[layer].start for layer in cuts)
     # Twice the bytes are worth a trial: a sum moves each number out and back.
     few = bool(batch_size * moved <= 2 * numbers)

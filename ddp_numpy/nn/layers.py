@@ -35,6 +35,8 @@ class Cut(NamedTuple):
     """What a row of the other has: as a rule the gradient at the layer's output."""
     units: int
     """Into how many equal, neighbouring runs the layer's parameters may be cut."""
+    X_is_input: bool = False
+    """Whether X is the layer's very input. Then ranks may read the rows of a model's first layer themselves."""
 
 
 class Layer:
@@ -256,7 +258,7 @@ class Dense(Layer):
 
     def cut(self) -> Cut:
         """X (B, I) and dY (B, O); the units are the rows of W, and b."""
-        return Cut((len(self.W),), (self.width,), len(self.W) + 1)
+        return Cut((len(self.W),), (self.width,), len(self.W) + 1, X_is_input=True)
 
     def features(self, units: slice) -> slice:
         """The columns of X that belong to these rows of W."""
