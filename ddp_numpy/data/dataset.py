@@ -82,8 +82,8 @@ class Dataset:
         """No scaled feature is larger in absolute value, but for rounding."""
         return self.scale.largest(*extremes(self.features))
 
-    def raw(self, rows: Array, features: slice = slice(None)) -> Array:
-        """Some of the raw features (B, k) of these row numbers (B,)."""
+    def raw(self, rows: Array | slice, features: slice = slice(None)) -> Array:
+        """Some of the raw features (B, k) of these rows, by their numbers (B,) or as a slice."""
         given = self.features
         return given.some(rows, features) if isinstance(given, MappedRows) else given[rows, features]
 

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 import slurm
+from in_examples import activated, commands, copied
 from jobs import Job, run_job
+from run_folders import lines
 from tables import classified_rows, write_known_csv
 
+from ddp_numpy import load_model
 from launch import rank
 
 _SECONDS = 240  # Slurm looks at time limits only every half minute
@@ -235,3 +238,17 @@ def test_mistakes(arguments: tuple[str, ...], message: str, tmp_path: Path) -> N
     job = sbatch(*arguments, folder=tmp_path)
     assert (job.status, job.out) == (2, "")
     assert job.err.startswith(message)
+
+
+def test_the_scripts_of_the_example_train_the_same(env: dict[str, str], tmp_path: Path) -> None:
+    folder, env = copied("slurm", tmp_path), {**env, **activated()}
+    command = ["sh", "-e", "-c", commands(folder / "README.md")]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
+    numbers = re.findall(r"^Submitted batch job (\d+)$", done.stdout, re.MULTILINE)
+    assert (len(numbers), done.returncode) == (2, 0), done
+    for number in numbers:
+        wait_for("JobState=COMPLETED", number, env, folder)
+        assert "4 on " in (folder / f"slurm-{number}.out").read_text()
+    launched, by_hand = (folder / "runs" / f"slurm-{number}" for number in numbers)
+    assert [line["epoch"] for line in lines(launched)] == [1, 2, 3, 4, 5]
+    assert load_model(launched).digest() == load_model(by_hand).digest()
