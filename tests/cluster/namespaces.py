@@ -25,6 +25,12 @@ class Cluster:
     hosts: tuple[str, ...]
     mpi_args: str
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The same for an mpirun of MPICH that gets no such arguments."""
+        _, launcher, _, rsh, _, interface = self.mpi_args.split()
+        return {"HYDRA_LAUNCHER": launcher, "HYDRA_LAUNCHER_EXEC": rsh, "HYDRA_IFACE": interface}
+
     def link(self, host: str) -> str:
         """The name of the host's link to the others, on this side."""
         return f"ddpveth{self.hosts.index(host)}"
