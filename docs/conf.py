@@ -29,6 +29,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
+nb_merge_streams = True
 nb_execution_timeout = 300
 
 # Docstrings are plain sentences, in which names stand between single backticks.
@@ -41,7 +42,8 @@ python_use_unqualified_type_names = True
 
 html_theme = "furo"
 html_title = "ddp_numpy"
-html_static_path: list[str] = []
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 
 linkcheck_anchors = False
 linkcheck_retries = 2
