@@ -54,7 +54,7 @@ from ddp_numpy.training.patience import EarlyStopping, ReduceOnPlateau
 from ddp_numpy.training.replicas import ReplicaCheck
 from ddp_numpy.training.trainer import Trainer
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 __all__ = [
     "GELU",

@@ -11,6 +11,7 @@ from jobs import openmpi_python, run_job
 from layers import LAYERS
 from tables import write_csv
 
+import ddp_numpy
 from ddp_numpy import (
     GELU,
     BatchNorm,
@@ -120,7 +121,7 @@ def test_the_command_writes_all_that_the_network_is(digits: Path) -> None:
     assert texts["data_sha256"] == train.sha256()
     last = json.loads((digits / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert float(texts["valid_accuracy"]) == last["valid_accuracy"]
-    assert texts["version"] == "0.1.0"
+    assert texts["version"] == ddp_numpy.__version__
     again = load_onnx(digits / "m.onnx")
     np.testing.assert_array_equal(again.logits(valid.features), model.logits(valid.features))
     assert again.trained == model.trained

@@ -7,12 +7,12 @@ from spack_repo.builtin.build_systems.python import PythonPackage
 class PyDdpNumpy(PythonPackage):
     """Data-parallel training with NumPy and MPI: the number of ranks changes the time, never the result."""
 
-    pypi = "ddp_numpy/ddp_numpy-0.1.0.tar.gz"
+    pypi = "ddp_numpy/ddp_numpy-1.0.0.tar.gz"
 
     license("MIT AND CC-BY-SA-3.0")
 
     # The checksum is known once the sdist is on PyPI: "spack checksum py-ddp-numpy" adds it.
-    version("0.1.0")
+    version("1.0.0")
 
     variant("formats", default=False, description="Read Parquet and Feather, and text packed by Zstandard")
     variant("report", default=False, description="Write reports and evaluation pages, with Matplotlib")
