@@ -12,11 +12,12 @@ import click
 from ddp_numpy.base.files import atomic_write, writing
 from ddp_numpy.base.messages import aligned, one_line
 from ddp_numpy.base.packages import need
-from ddp_numpy.cli import run
+from ddp_numpy.cli import model_file_option, run
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import TableOptions
 from ddp_numpy.deploy.evaluation import Evaluation, judge, mean_of
 from ddp_numpy.deploy.inputs import Inputs
+from ddp_numpy.runs.model_code import own_layers
 from ddp_numpy.runs.model_file import load_model
 
 _MOST_CLASSES = 20  # of which a terminal shows a table of who is taken for whom
@@ -25,6 +26,7 @@ _MOST_PAIRS = 10
 
 @click.command("evaluate", context_settings={"show_default": True, "max_content_width": 110})
 @click.option("--weights", required=True, metavar="FILE", help="A model.npz, a checkpoint, or a run's folder.")
+@model_file_option
 @click.option("--data", required=True, metavar="FILE", help="Labelled rows, as training takes them; of MNIST and its "
               "like those to validate.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.html", help="A page with tables and pictures.")
@@ -39,6 +41,7 @@ _MOST_PAIRS = 10
 def main(
     comm: Communicator,
     weights: str,
+    model_file: Path | None,
     data: str,
     out: Path | None,
     json_file: Path | None,
@@ -56,7 +59,8 @@ def main(
             if out is not None:
                 need("--out: a page", "matplotlib")
             options = TableOptions(label_column, header=not no_header, encoding=encoding, missing=missing)
-        model = comm.on_root(lambda: load_model(weights))
+        layers = own_layers(model_file, comm)
+        model = comm.on_root(lambda: load_model(weights, layers))
         inputs = Inputs(model, options)
         judged = list(inputs.open(data, comm).map(lambda part: judge(part, inputs, model)))
         with comm.together():

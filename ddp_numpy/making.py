@@ -33,6 +33,7 @@ from ddp_numpy.optim.schedules import (
     Step,
     WarmUp,
 )
+from ddp_numpy.runs.model_code import read_code, run_code
 from ddp_numpy.settings import AUGMENTATION, HYPERPARAMETERS, IN_LAYERS, Data, Model, Settings, Training
 from ddp_numpy.training.average import MovingAverage
 from ddp_numpy.training.patience import EarlyStopping, ReduceOnPlateau
@@ -175,7 +176,7 @@ def make_layers(model: Model, data: Dataset, comm: Communicator) -> list[Layer]:
         if changed := _changed(model, (*IN_LAYERS, *AUGMENTATION)):
             raise InputError(f"{_flag(min(changed))}: put such a layer into --model-file {model.model_file}")
         if comm.rank == 0:
-            code = _read_code(model.model_file)
+            code = read_code(model.model_file)
     code = comm.broadcast(code)
     with comm.together():
         return _built_by(code, model.model_file, data)
@@ -210,20 +211,9 @@ def _augment(model: Model) -> Augment:
     return Augment(**{name.removeprefix("augment_"): value for name, value in values.items()})
 
 
-def _read_code(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--model-file {path}: {error.strerror or error}") from error
-    except ValueError:
-        raise InputError(f"--model-file {path}: is not a file of Python code, in UTF-8") from None
-
-
 def _built_by(code: str, path: Path, data: Dataset) -> list[Layer]:
     """What the code's function build returns: the code of rank 0 on each rank, so that all have the same network."""
-    names: dict[str, Any] = {"__name__": "model_file", "__file__": str(path)}
-    exec(compile(code, path, "exec"), names)
-    build = names.get("build")
+    build = getattr(run_code(code, path), "build", None)
     if not callable(build):
         raise InputError(f"--model-file {path}: has no function build(input_shape, classes)")
     layers = build(data.features.shape[1:], data.outputs)

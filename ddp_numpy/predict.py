@@ -18,11 +18,12 @@ import click
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import atomic_write, writing
 from ddp_numpy.base.messages import tell
-from ddp_numpy.cli import run
+from ddp_numpy.cli import model_file_option, run
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import TableOptions
 from ddp_numpy.deploy.inputs import Inputs
 from ddp_numpy.deploy.predictions import predict_part, write_lines
+from ddp_numpy.runs.model_code import own_layers
 from ddp_numpy.runs.model_file import load_model
 
 _WARNINGS = 5  # that are shown
@@ -30,6 +31,7 @@ _WARNINGS = 5  # that are shown
 
 @click.command("predict", context_settings={"show_default": True, "max_content_width": 110})
 @click.option("--weights", required=True, metavar="FILE", help="A model.npz, a checkpoint, or a run's folder.")
+@model_file_option
 @click.option("--data", required=True, metavar="FILE",
               help="A table or .npz, as training takes it, labelled or not; or a picture of a digit, or a folder or a "
               "'pattern' of pictures.")  # fmt: skip
@@ -44,6 +46,7 @@ _WARNINGS = 5  # that are shown
 def main(
     comm: Communicator,
     weights: str,
+    model_file: Path | None,
     data: str,
     out: Path | None,
     probabilities: bool,
@@ -58,7 +61,8 @@ def main(
     number of them. The table may be larger than memory.
     """
     with comm.unhurried():
-        model = comm.on_root(lambda: load_model(weights))
+        layers = own_layers(model_file, comm)
+        model = comm.on_root(lambda: load_model(weights, layers))
         with comm.together():
             if probabilities and model.target is not None:
                 raise InputError(f"--probabilities: the model of {weights} predicts numbers, not classes")

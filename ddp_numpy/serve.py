@@ -10,8 +10,10 @@ import click
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.packages import need
-from ddp_numpy.cli import run
+from ddp_numpy.cli import model_file_option, run
+from ddp_numpy.comm import Communicator
 from ddp_numpy.deploy.drawing_page import BUNDLED_RUN, Runtime, Step, page_files, read_steps, why_not_drawn, write_page
+from ddp_numpy.runs.model_code import own_layers
 
 _PACKAGES = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
 
@@ -20,6 +22,7 @@ _PACKAGES = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE",
               help="A model.npz, a checkpoint, or a run's folder, of which the page shows all checkpoints. Default: a "
               "small network that comes with the package.")  # fmt: skip
+@model_file_option
 @click.option("--static", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Write the page there, for any web server, and end.")  # fmt: skip
 @click.option(
@@ -29,7 +32,16 @@ _PACKAGES = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
 )
 @click.option("--host", default="127.0.0.1", metavar="NAME", help="The address to answer on; 0.0.0.0 for all networks.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, metavar="N", help="0 takes a free one.")
-def main(weights: Path | None, folder: Path | None, onnxruntime: bool, host: str, port: int) -> None:
+@click.pass_obj
+def main(
+    comm: Communicator,
+    weights: Path | None,
+    model_file: Path | None,
+    folder: Path | None,
+    onnxruntime: bool,
+    host: str,
+    port: int,
+) -> None:
     """Serve a page on which digits are read as they are drawn, by the network in the page itself.
 
     Programs get predictions by POST /predict, of any network; /openapi.json describes how. Ends when it is interrupted.
@@ -38,7 +50,7 @@ def main(weights: Path | None, folder: Path | None, onnxruntime: bool, host: str
         need("--onnxruntime", "onnx")
     if folder is None:
         need("serving", *_PACKAGES, otherwise="write the page for any web server with --static FOLDER")
-    steps = read_steps(weights or BUNDLED_RUN)
+    steps = read_steps(weights or BUNDLED_RUN, own_layers(model_file, comm))
     reason = why_not_drawn(steps[-1].model)
     if reason and (folder or onnxruntime):
         raise InputError(f"{weights}: {reason}")

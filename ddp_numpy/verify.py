@@ -6,6 +6,7 @@ python -m ddp_numpy.verify --ranks 1,2,3,4 --reproducible --data train.csv --epo
 """
 
 import dataclasses
+import itertools
 import math
 import re
 import shlex
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -21,9 +23,11 @@ import numpy as np
 import ddp_numpy
 from ddp_numpy.base.errors import JobError
 from ddp_numpy.base.messages import begin_command, tell
+from ddp_numpy.comm import SingleProcess
 from ddp_numpy.making import make_optimizer
 from ddp_numpy.nn import Array, Sequential
 from ddp_numpy.optim import SGD
+from ddp_numpy.runs.model_code import own_layers
 from ddp_numpy.runs.model_file import load_model
 from ddp_numpy.runs.snapshot import read_snapshot
 from ddp_numpy.settings import Settings
@@ -163,7 +167,16 @@ def _train(ranks: int, launch_options: list[str], options: tuple[str, ...], fold
         raise click.ClickException(f"{folder}: not all checkpoints could be written; set TMPDIR to a larger disk")
     epochs = [read_snapshot(path).arrays["params"] for path in checkpoints]
     epoch_steps = int(checkpoints[0].stem.removeprefix("step-"))
-    return Trained(ranks, settings, load_model(folder / "model.npz"), epochs, epoch_steps)
+    model = load_model(folder / "model.npz", own_layers(_model_file(options), SingleProcess()))
+    return Trained(ranks, settings, model, epochs, epoch_steps)
+
+
+def _model_file(options: Sequence[str]) -> Path | None:
+    """The --model-file among the options of the training, whose last one counts."""
+    name = "--model-file"
+    found = [option.partition("=")[2] for option in options if option.startswith(f"{name}=")]
+    found += [value for option, value in itertools.pairwise(options) if option == name]
+    return Path(found[-1]) if found else None
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 python -m ddp_numpy.train --model-file own_layer.py --epochs 3 --out runs/own_layer
 python own_layer.py, or mpirun -n 3 python own_layer.py: trains, saves the model, and loads it again
 
-The commands evaluate, predict, export and serve know the layers of the package alone: take load_model as below.
+The commands evaluate, predict, serve and verify take --model-file own_layer.py, too.
 """
 
 from collections.abc import Sequence

@@ -15,6 +15,7 @@ from jobs import run_job, train
 from layers import Entry, built
 
 from ddp_numpy import Layer, Optimizer, SingleProcess, load_data, load_model
+from ddp_numpy.deploy.drawing_page import why_not_drawn
 from ddp_numpy.runs.snapshot import read_snapshot
 
 SCRIPTS = sorted(EXAMPLES.glob("*/*.sh"))
@@ -102,6 +103,17 @@ def test_a_layer_of_ones_own_in_the_command(prelu: type[Layer], tmp_path: Path) 
         models.append(load_model(tmp_path / f"runs/{ranks}", layers=[prelu]))
     assert "-> 64 PReLU(start=0.25) -> 10" in str(models[0])
     assert models[0].digest() == models[1].digest()
+    used = ("--weights", "runs/3", "--data", "digits", "--model-file", "own_layer.py")
+    judged, predicted = (run_job(2, "-m", f"ddp_numpy.{name}", *used, cwd=tmp_path) for name in ("evaluate", "predict"))
+    assert (judged.status, predicted.status) == (0, 0), judged.err + predicted.err
+    _, valid = load_data("digits", SingleProcess())
+    rows = [line.split(",")[1] for line in predicted.out.splitlines()[1:]]
+    assert rows == [str(label) for label in models[1].predict(valid.features)]
+    right = float(np.mean(models[1].predict(valid.features) == valid.labels))
+    assert f"accuracy {right:.2%} " in judged.out
+    verified = run_job(None, "-m", "ddp_numpy.verify", "--ranks", "1,2", *options, cwd=tmp_path)
+    assert verified.out.endswith("EQUAL TO THE LAST BIT on 1, 2 ranks\n"), verified.err
+    assert "the page has no layer 'PReLU'" in str(why_not_drawn(models[1]))
 
 
 def test_an_optimizer_of_ones_own(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_a_layer_of_ones_own_is_saved_and_loaded(tmp_path: Path) -> None:
     assert again.description() == model.description()
     words = refusal(tmp_path / "m.npz")
     assert "layer 2 is of the class 'ScaledTanh', which is not of this package" in words
-    assert words.endswith("pass it: load_model(path, layers=[…])")
+    assert words.endswith("pass it: load_model(path, layers=[…]), or --model-file FILE.py")
 
 
 @pytest.mark.parametrize("name", ["os.system", "builtins.exec", "test_model_file.ScaledTanh", "Layer"])

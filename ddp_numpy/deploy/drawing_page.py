@@ -6,7 +6,7 @@ The network runs in the page, so any server of files can hand it out, and none i
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from ddp_numpy.base.columns import are_plain
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import atomic_write, writing
 from ddp_numpy.deploy.handwriting import SIDE
-from ddp_numpy.nn import Sequential
+from ddp_numpy.nn import LAYERS, Layer, Sequential
 from ddp_numpy.runs.marker import CHECKPOINTS, MODEL
 from ddp_numpy.runs.metrics import metrics_by_epoch
 from ddp_numpy.runs.model_file import load_model
@@ -47,21 +47,21 @@ class Step(NamedTuple):
     model: Sequential
 
 
-def read_steps(weights: Path) -> list[Step]:
+def read_steps(weights: Path, layers: Iterable[type[Layer]] = ()) -> list[Step]:
     """The network of a file; or of a run's folder, as it was at each checkpoint that is there, the newest last.
 
-    Raises InputError for what is no network.
+    layers: the classes of one's own, see load_model. Raises InputError for what is no network.
     """
     steps: list[Step] = []
     if weights.is_dir():
         accuracies = metrics_by_epoch(weights, "valid_accuracy")
         for path in checkpoints_by_step(weights / CHECKPOINTS).values():
-            model = load_model(path)
+            model = load_model(path, layers)
             epoch, step = (model.trained.get(name, 0) for name in ("epoch", "step"))
             parts = [f"epoch {epoch}"] * bool(epoch) + [f"{step:,} steps"] * bool(step)
             steps.append(Step(_named(f"After {' and '.join(parts)}", None if step else accuracies.get(epoch)), model))
     if not steps or (weights / MODEL).exists():
-        model = load_model(weights)
+        model = load_model(weights, layers)
         if not steps or steps[-1].model.digest() != model.digest():
             steps.append(Step(_named("At the end", model.trained.get("valid_accuracy")), model))
     return steps
@@ -77,6 +77,8 @@ def why_not_drawn(model: Sequential) -> str | None:
         return "the model predicts numbers, and has no classes to show"
     if (inputs := math.prod(model.input_shape or ())) != SIDE**2 or not are_plain(model.columns):
         return f"the model takes {inputs:,} features, and a drawing becomes {SIDE} x {SIDE} pixels"
+    if own := next((name for layer in model.all_layers if (name := type(layer).__name__) not in LAYERS), None):
+        return f"the page has no layer {own!r}: it knows those of the package"
     return None
 
 

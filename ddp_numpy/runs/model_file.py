@@ -122,7 +122,7 @@ def _make_layer(place: str, description: Any, known: dict[str, type[Layer]], dep
     if name not in known:
         raise InputError(
             f"{place} is of the class {name!r}, which is not of this package; if it is your own, pass it: "
-            "load_model(path, layers=[…])"
+            "load_model(path, layers=[…]), or --model-file FILE.py"
         )
     if depth > _DEEPEST:
         raise InputError(f"{place}: layers stand within layers more than {_DEEPEST} deep")
