@@ -1,12 +1,12 @@
 """The folder examples, and how tests run what lies there: in a copy, and in a shell, as a person would."""
 
 import os
-import re
 import shutil
 import sys
 from pathlib import Path
 
 from jobs import JOB_SECONDS, Job, mpirun, run_job
+from pages import blocks
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -30,7 +30,7 @@ def activated() -> dict[str, str]:
 
 def commands(readme: Path) -> str:
     """The commands of a README, one behind the other."""
-    return "".join(re.findall(r"^```sh\n(.*?)^```$", readme.read_text(), re.MULTILINE | re.DOTALL))
+    return "".join(text for language, _, text in blocks(readme) if language == "sh")
 
 
 def shell(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = JOB_SECONDS) -> Job:
