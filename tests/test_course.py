@@ -62,7 +62,8 @@ MISTAKES = {
 
 def run_tests(*arguments: str | Path) -> Job:
     """Run the course's tests as a student does."""
-    return run_job(None, "-m", "pytest", "-p", "no:cacheprovider", *arguments, cwd=COURSE)
+    command = ("-m", "pytest", "-p", "no:cacheprovider", *arguments)
+    return run_job(None, *command, cwd=COURSE, env={"PYTEST_ADDOPTS": ""})  # whatever these tests are run with
 
 
 def without_most_jobs(ring_ranks: int) -> tuple[str, ...]:

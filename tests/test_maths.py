@@ -26,7 +26,10 @@ def without_function(text: str) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
 def test_every_name_in_the_documentation_exists(page: Path) -> None:
-    for name in sorted(set(NAME.findall(page.read_text()))):
+    names = set(NAME.findall(page.read_text()))
+    if any(name.startswith("ddp_numpy.estimators") for name in names):
+        pytest.importorskip("sklearn", reason="scikit-learn, of the extra sklearn, is not installed")
+    for name in sorted(names):
         try:
             pkgutil.resolve_name(name)
         except (ImportError, AttributeError) as error:
