@@ -39,7 +39,7 @@ class Data(Group):
     )  # fmt: skip
     label_column: str | None = option(
         None, Text(), metavar="NAME", change=Change.RUN,
-        help="The column with the labels; else the one called label, target or class, else the first if it looks like classes.",
+        help="The column with the labels; else label, target or class, else the first if it looks like classes.",
     )  # fmt: skip
     drop: tuple[str, ...] = option(
         (), Text(), "Columns to leave out; may be given several times.", metavar="NAME", change=Change.RUN,
