@@ -20,13 +20,6 @@ _LARGEST_CONFIG = 2**20  # bytes; a file of all options has a thousandth of it
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-model_file_option = click.option(
-    "--model-file",
-    type=click.Path(path_type=Path),
-    metavar="FILE.py",
-    help="Python code with layers of your own that the model has, as in training. It is run.",
-)
-
 
 def run(command: click.Command, alone: bool = False) -> NoReturn:
     """Run a command as each rank of a job does, with the communicator as its context's obj; never returns.

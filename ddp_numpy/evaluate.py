@@ -12,12 +12,12 @@ import click
 from ddp_numpy.base.files import atomic_write, writing
 from ddp_numpy.base.messages import aligned, one_line
 from ddp_numpy.base.packages import need
-from ddp_numpy.cli import model_file_option, run
+from ddp_numpy.cli import run
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import TableOptions
 from ddp_numpy.deploy.evaluation import Evaluation, judge, mean_of
 from ddp_numpy.deploy.inputs import Inputs
-from ddp_numpy.runs.model_code import own_layers
+from ddp_numpy.runs.model_code import model_file_option, own_layers
 from ddp_numpy.runs.model_file import load_model
 
 _MOST_CLASSES = 20  # of which a terminal shows a table of who is taken for whom

@@ -18,12 +18,12 @@ import click
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.files import atomic_write, writing
 from ddp_numpy.base.messages import tell
-from ddp_numpy.cli import model_file_option, run
+from ddp_numpy.cli import run
 from ddp_numpy.comm import Communicator
 from ddp_numpy.data import TableOptions
 from ddp_numpy.deploy.inputs import Inputs
 from ddp_numpy.deploy.predictions import predict_part, write_lines
-from ddp_numpy.runs.model_code import own_layers
+from ddp_numpy.runs.model_code import model_file_option, own_layers
 from ddp_numpy.runs.model_file import load_model
 
 _WARNINGS = 5  # that are shown

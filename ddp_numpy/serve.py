@@ -10,10 +10,10 @@ import click
 
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.base.packages import need
-from ddp_numpy.cli import model_file_option, run
+from ddp_numpy.cli import run
 from ddp_numpy.comm import Communicator
 from ddp_numpy.deploy.drawing_page import BUNDLED_RUN, Runtime, Step, page_files, read_steps, why_not_drawn, write_page
-from ddp_numpy.runs.model_code import own_layers
+from ddp_numpy.runs.model_code import model_file_option, own_layers
 
 _PACKAGES = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
 

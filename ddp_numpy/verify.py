@@ -6,7 +6,6 @@ python -m ddp_numpy.verify --ranks 1,2,3,4 --reproducible --data train.csv --epo
 """
 
 import dataclasses
-import itertools
 import math
 import re
 import shlex
@@ -14,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -27,7 +25,7 @@ from ddp_numpy.comm import SingleProcess
 from ddp_numpy.making import make_optimizer
 from ddp_numpy.nn import Array, Sequential
 from ddp_numpy.optim import SGD
-from ddp_numpy.runs.model_code import own_layers
+from ddp_numpy.runs.model_code import model_file_option, own_layers
 from ddp_numpy.runs.model_file import load_model
 from ddp_numpy.runs.snapshot import read_snapshot
 from ddp_numpy.settings import Settings
@@ -59,9 +57,10 @@ def _words(_: click.Context, __: click.Parameter, text: str) -> list[str]:
     metavar="ARGS",
     help="For the launcher, like '--hosts a,b'.",
 )
+@model_file_option
 @click.version_option(ddp_numpy.__version__, message="ddp_numpy %(version)s")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-def main(ranks: list[int], launch_options: list[str], options: tuple[str, ...]) -> None:
+def main(ranks: list[int], launch_options: list[str], model_file: Path | None, options: tuple[str, ...]) -> None:
     """Train the same job at each rank count, and print whether its weights are the same after every epoch.
 
     Options that this command does not know are passed to ddp_numpy.train. Exits with 1 if there is a difference: with
@@ -71,7 +70,7 @@ def main(ranks: list[int], launch_options: list[str], options: tuple[str, ...]) 
         first: Trained | None = None
         equal = True
         for count in ranks:
-            trained = _train(count, launch_options, options, Path(parent, str(count)))
+            trained = _train(count, launch_options, model_file, options, Path(parent, str(count)))
             first = first or trained
             equal &= _certify(trained, first)
     assert first is not None
@@ -146,10 +145,14 @@ def _compare(params: Array, expected: Array, slices: dict[str, slice]) -> tuple[
     return difference, f"differs by {difference:.1e} of the largest weight, first in {where}"
 
 
-def _train(ranks: int, launch_options: list[str], options: tuple[str, ...], folder: Path) -> Trained:
+def _train(
+    ranks: int, launch_options: list[str], model_file: Path | None, options: tuple[str, ...], folder: Path
+) -> Trained:
     # By its path: a launch.py in the working folder can't take the launcher's place.
     launcher = Path(__file__).parents[1] / "launch" / "__main__.py"
     command = [sys.executable, str(launcher), "run", "-n", str(ranks), *launch_options, *options]
+    if model_file is not None:
+        command += ["--model-file", str(model_file)]
     command += ["--quiet", "--out", str(folder), "--checkpoint-every", "1", "epochs", "--keep", "all"]
     status = subprocess.run(command, check=False).returncode
     if status == 2:
@@ -167,16 +170,8 @@ def _train(ranks: int, launch_options: list[str], options: tuple[str, ...], fold
         raise click.ClickException(f"{folder}: not all checkpoints could be written; set TMPDIR to a larger disk")
     epochs = [read_snapshot(path).arrays["params"] for path in checkpoints]
     epoch_steps = int(checkpoints[0].stem.removeprefix("step-"))
-    model = load_model(folder / "model.npz", own_layers(_model_file(options), SingleProcess()))
+    model = load_model(folder / "model.npz", own_layers(model_file, SingleProcess()))
     return Trained(ranks, settings, model, epochs, epoch_steps)
-
-
-def _model_file(options: Sequence[str]) -> Path | None:
-    """The --model-file among the options of the training, whose last one counts."""
-    name = "--model-file"
-    found = [option.partition("=")[2] for option in options if option.startswith(f"{name}=")]
-    found += [value for option, value in itertools.pairwise(options) if option == name]
-    return Path(found[-1]) if found else None
 
 
 if __name__ == "__main__":

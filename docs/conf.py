@@ -58,7 +58,7 @@ def _reaches(host: str) -> bool:
 
 
 def _as_plain_text(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Let *, | and _ in docstrings mean themselves, as in (B, *shape) and |params|; between backticks they do."""
+    """Let *, | and _ mean themselves in docstrings, as in (B, *shape). Between backticks they already do."""
     for number, line in enumerate(lines):
         parts = re.split(r"(`+[^`]*`+)", line)
         parts[::2] = [re.sub(r"([*|]|_\b)", r"\\\1", part) for part in parts[::2]]

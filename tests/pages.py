@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 CHECKOUT = Path(__file__).parents[1]
 _BUILT = ("_build", "maths", "notebooks")  # what `make docs` makes, and pages that it executes itself
 PAGES = [CHECKOUT / "README.md"]
-PAGES += sorted(page for page in (CHECKOUT / "docs").rglob("*.md") if page.parts[len(CHECKOUT.parts) + 1] not in _BUILT)
+PAGES += sorted(page for page in (CHECKOUT / "docs").rglob("*.md") if page.relative_to(CHECKOUT).parts[1] not in _BUILT)
 
 SERVER = re.compile(r"python -m ddp_numpy\.(serve|dashboard)\b(?!.*--static)")
 ON_HOSTS = re.compile(r"\bnode1\b|hosts\.txt")

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 _BLOCK_BYTES = 2**18  # that the processor's cache holds, with what is made of them
-_KEPT_BYTES = 2**24
+_KEPT_BYTES = 2**24  # more than what all arrays of a block take
 _DIGITS = 3  # of the largest number
 _UTF8_MARK = b"\xef\xbb\xbf"
 
@@ -29,8 +29,9 @@ def small_numbers(header: bytes, lines: bytes, mark: bytes) -> tuple[list[str], 
     except UnicodeDecodeError:
         return None
     numbers = np.empty((lines.count(b"\n"), len(names)), np.uint8)
-    # Once a process has freed this much in one piece, glibc keeps the memory that blocks free, for the next block. Else
-    # each block's arrays lie in new pages, which takes as long again as the numbers (LOG: small numbers in text).
+    # glibc gives the memory of freed arrays back to the system, until a process frees an array as large as this one.
+    # From then on it keeps that memory for the next block. New pages for each block would take as long again as the
+    # numbers (LOG: small numbers in text).
     np.empty(_KEPT_BYTES, np.uint8)
     start = row = 0
     while start < len(lines):

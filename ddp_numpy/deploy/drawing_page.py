@@ -77,8 +77,8 @@ def why_not_drawn(model: Sequential) -> str | None:
         return "the model predicts numbers, and has no classes to show"
     if (inputs := math.prod(model.input_shape or ())) != SIDE**2 or not are_plain(model.columns):
         return f"the model takes {inputs:,} features, and a drawing becomes {SIDE} x {SIDE} pixels"
-    if own := next((name for layer in model.all_layers if (name := type(layer).__name__) not in LAYERS), None):
-        return f"the page has no layer {own!r}: it knows those of the package"
+    if own := {type(layer).__name__ for layer in model.all_layers} - LAYERS.keys():
+        return f"the page has no layer {min(own)!r}: it knows those of the package"
     return None
 
 

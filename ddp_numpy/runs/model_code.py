@@ -4,11 +4,20 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import click
+
 from ddp_numpy.base.errors import InputError
 from ddp_numpy.comm import Communicator
 from ddp_numpy.nn import Layer
 
 _NAME = "model_file"
+
+model_file_option = click.option(
+    "--model-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.py",
+    help="Python code with layers of your own that the model has, as in training. It is run.",
+)
 
 
 def read_code(path: Path) -> str:

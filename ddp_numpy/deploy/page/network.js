@@ -169,7 +169,7 @@ class Conv2D {
     return Y;
   }
 
-  /** Note each pixel's numbers that are not 0, from where the pixel begins up to ends[where it begins]. */
+  /** List each pixel's numbers that are not 0: in `seen`, from where the pixel begins in X up to `ends` at that place. */
   #look(X) {
     const { channels, filters, seen, rows, ends } = this;
     for (let pixel = 0; pixel < X.length; pixel += channels) {
